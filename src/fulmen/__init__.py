@@ -1,0 +1,1 @@
+"""Fulmen: an open, complete MiniMax-M1."""

@@ -1,0 +1,1 @@
+"""The architecture: a hybrid decoder of lightning and softmax attention layers, and what it remembers."""

@@ -1,0 +1,119 @@
+"""What a forward pass is told, and what it remembers: `ForwardBatch` and `HybridCache`.
+
+A batch is packed: the new tokens of all its sequences lie one after the other, without padding, because padding
+would decay the lightning states. Softmax layers remember keys and values in pages that a block table maps;
+lightning layers remember one matrix per head in a slot. Both are plain tensors that are updated in place, so
+that a native step on the CPU and the torch modules share them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from fulmen.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardBatch:
+    """The inputs of one forward pass over S packed sequences with T new tokens in all.
+
+    Example: a prompt chunk of three tokens after 8 cached ones, and a decode step of another sequence after 5::
+
+        ForwardBatch.pack([3, 1], contexts=[8, 5], slots=[0, 1], pages=[[4], [2]])
+        # positions [8, 9, 10, 5], cu_seqlens [0, 3, 4], block_table [[4], [2]]
+    """
+
+    positions: Tensor
+    """int64 [T]: the position of each new token in its own sequence."""
+    cu_seqlens: Tensor
+    """int64 [S + 1]: where each sequence's new tokens start; the last entry is T."""
+    lengths: tuple[int, ...]
+    """New tokens of each sequence, at least 1; the same facts as cu_seqlens, readable without a device sync."""
+    contexts: tuple[int, ...]
+    """Tokens of each sequence that the cache holds already."""
+    slots: Tensor | None = None
+    """int64 [S]: each sequence's row in the lightning states; None without a cache."""
+    block_table: Tensor | None = None
+    """int64 [S, most pages of any sequence]: pages of each sequence in order, padded with 0; None without a cache."""
+
+    @classmethod
+    def pack(
+        cls,
+        lengths: Sequence[int],
+        *,
+        contexts: Sequence[int] | None = None,
+        slots: Sequence[int] | None = None,
+        pages: Sequence[Sequence[int]] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "ForwardBatch":
+        """Describe sequences with `lengths` new tokens each; without contexts all start at position 0."""
+        contexts = [0] * len(lengths) if contexts is None else contexts
+        positions = [context + i for context, length in zip(contexts, lengths, strict=True) for i in range(length)]
+        width = max((len(row) for row in pages), default=0) if pages is not None else 0
+        table = None if pages is None else [list(row) + [0] * (width - len(row)) for row in pages]
+        return cls(
+            positions=torch.tensor(positions, dtype=torch.int64, device=device),
+            cu_seqlens=torch.tensor([0, *accumulate(lengths)], dtype=torch.int64, device=device),
+            lengths=tuple(lengths),
+            contexts=tuple(contexts),
+            slots=None if slots is None else torch.tensor(slots, dtype=torch.int64, device=device),
+            block_table=None if table is None else torch.tensor(table, dtype=torch.int64, device=device),
+        )
+
+
+class HybridCache:
+    """The memory of all sequences: pages of keys and values, and slots of lightning states.
+
+    keys, values: [softmax layers, pages, page_size, kv_heads, head_dim] in the model's dtype.
+    states: [lightning layers, slots, heads, head_dim, head_dim] in float32, always.
+    Which page or slot belongs to whom is the engine's business (`engine.blocks`, `engine.states`).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        num_pages: int,
+        num_slots: int,
+        page_size: int = 64,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = config
+        self.page_size = page_size
+        pages = (len(config.softmax_layers), num_pages, page_size, config.num_kv_heads, config.head_dim)
+        slots = (len(config.lightning_layers), num_slots, config.num_heads, config.head_dim, config.head_dim)
+        self.keys = torch.zeros(pages, dtype=dtype, device=device)
+        self.values = torch.zeros(pages, dtype=dtype, device=device)
+        self.states = torch.zeros(slots, dtype=torch.float32, device=device)
+
+    @property
+    def num_pages(self) -> int:
+        """Pages that the engine can hand out."""
+        return self.keys.shape[1]
+
+    @property
+    def num_slots(self) -> int:
+        """State slots that the engine can hand out."""
+        return self.states.shape[1]
+
+    @property
+    def bytes_per_page(self) -> int:
+        """Memory of one page over all softmax layers, keys and values."""
+        return 2 * self.keys[:, :1].numel() * self.keys.element_size()
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one state over all lightning layers."""
+        return self.states[:, :1].numel() * self.states.element_size()
+
+    def clear_slot(self, slot: int) -> None:
+        """Forget: the slot's states become those of an empty sequence."""
+        self.states[:, slot] = 0
+
+    def copy_slot(self, source: int, target: int) -> None:
+        """Snapshot or restore: the target's states become a copy of the source's."""
+        self.states[:, target] = self.states[:, source]
