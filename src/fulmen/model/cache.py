@@ -110,6 +110,16 @@ class HybridCache:
         """Memory of one state over all lightning layers."""
         return self.states[:, :1].numel() * self.states.element_size()
 
+    def rows(self, batch: ForwardBatch) -> Tensor:
+        """int64 [T]: where each new token's key and value lie when pages and their entries are counted in one go."""
+        assert batch.block_table is not None
+        if not batch.block_table.numel():  # a model without softmax layers owns no pages
+            return batch.positions
+        lengths = torch.tensor(batch.lengths, device=batch.positions.device)
+        sequences = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)  # [T]
+        pages = batch.block_table[sequences, batch.positions // self.page_size]
+        return pages * self.page_size + batch.positions % self.page_size
+
     def clear_slot(self, slot: int) -> None:
         """Forget: the slot's states become those of an empty sequence."""
         self.states[:, slot] = 0

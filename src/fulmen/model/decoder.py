@@ -1,0 +1,161 @@
+"""The hybrid decoder: embedding, layers of attention and feed-forward, final norm, and a head in float32.
+
+This file is the model; kernels compute, `cache` remembers, `weights` loads. Attribute names are those of the
+published MiniMax-M1 checkpoint. Shapes: T tokens packed over all sequences of a batch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fulmen.config import ModelConfig, ResidualScale
+from fulmen.model.attention import SoftmaxAttention, rotary_angles
+from fulmen.model.cache import ForwardBatch, HybridCache
+from fulmen.model.experts import GatedFeedForward, RouterLoad, SparseExperts
+from fulmen.model.lightning import LightningAttention
+
+_HEAD_ROWS = 16_384  # vocabulary rows of a low-precision head that are widened to float32 at a time
+
+
+def _add_residual(residual: Tensor, branch: Tensor, scale: ResidualScale) -> Tensor:
+    """`alpha * residual + beta * branch`, into the branch's memory where no gradient needs it."""
+    if branch.requires_grad or residual.requires_grad:
+        return torch.add(branch * scale.beta if scale.beta != 1 else branch, residual, alpha=scale.alpha)
+    if scale.beta != 1:
+        branch.mul_(scale.beta)
+    return branch.add_(residual, alpha=scale.alpha)
+
+
+class DecoderLayer(nn.Module):
+    """Attention of one kind, then a feed-forward of one kind, each after a norm and with its residual."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        kind = config.layers[layer]
+        self.postnorm = config.postnorm
+        self.lightning = kind.attention == "lightning"
+        self.attention_residual = config.lightning_residual if self.lightning else config.softmax_residual
+        self.feed_forward_residual = config.feed_forward_residual
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.self_attn: nn.Module = LightningAttention(config, layer) if self.lightning else SoftmaxAttention(config)
+        self.sparse = kind.feed_forward == "experts"
+        if self.sparse:
+            self.block_sparse_moe = SparseExperts(config)
+        else:
+            self.mlp = GatedFeedForward(config.hidden_size, config.intermediate_size)
+        self.shared = self.sparse and config.shared_intermediate_size > 0
+        if self.shared:
+            self.shared_mlp = GatedFeedForward(config.hidden_size, config.shared_intermediate_size)
+            self.coefficient = nn.Linear(config.hidden_size, 1, bias=False)
+
+    def feed_forward(self, x: Tensor, loads: list[tuple[Tensor, Tensor]] | None) -> Tensor:
+        """x [T, hidden] -> [T, hidden], before the residual."""
+        if not self.sparse:
+            return self.mlp(x)
+        out = self.block_sparse_moe(x, loads)
+        if not self.shared:
+            return out
+        share = torch.sigmoid(nn.functional.linear(x.float(), self.coefficient.weight.float()))  # [T, 1]
+        return torch.lerp(out.float(), self.shared_mlp(x).float(), share).to(x.dtype)
+
+
+class Decoder(nn.Module):
+    """A hybrid language model, from token ids to hidden states and logits.
+
+    Example::
+
+        model = Decoder(config)
+        model.logits(torch.tensor([1, 2, 3]))  # float32 [3, vocab]
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__()
+        self.config = config
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            with torch.device(device):
+                self.model = nn.Module()
+                self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+                self.model.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
+                self.model.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+                self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        finally:
+            torch.set_default_dtype(before)
+        if config.tied_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    @torch.no_grad()
+    def initialize(self, seed: int) -> "Decoder":
+        """Random weights for training from nothing: normal with the config's range, norms at 1, biases at 0."""
+        generator = torch.Generator(device=self.model.embed_tokens.weight.device).manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                parameter.normal_(std=self.config.initializer_range, generator=generator)
+        return self
+
+    def forward(self, tokens: Tensor, batch: ForwardBatch, cache: HybridCache | None = None) -> Tensor:
+        """Hidden states after the final norm, [T, hidden], of packed tokens int64 [T].
+
+        With a cache the pass continues from `batch.contexts` and writes the new keys, values and states in place; a
+        sequence that starts at context 0 must own a cleared slot. Without one, every sequence starts at position 0.
+        """
+        return self._run(tokens, batch, cache, None)
+
+    def forward_with_router(self, tokens: Tensor, batch: ForwardBatch) -> tuple[Tensor, RouterLoad]:
+        """Like `forward` without a cache, and how the routers spread the tokens (for the auxiliary loss)."""
+        loads: list[tuple[Tensor, Tensor]] = []
+        hidden = self._run(tokens, batch, None, loads)
+        if not loads:
+            raise ValueError("this model has no experts, so no router to report on")
+        probability, fraction = (torch.stack(column) for column in zip(*loads, strict=True))
+        return hidden, RouterLoad(probability=probability, fraction=fraction)
+
+    def _run(
+        self, tokens: Tensor, batch: ForwardBatch, cache: HybridCache | None, loads: list[tuple[Tensor, Tensor]] | None
+    ) -> Tensor:
+        x = self.model.embed_tokens(tokens)  # [T, hidden]
+        angles = rotary_angles(batch.positions, self.config.rotary_dim, self.config.rope_base)
+        rows = cache.rows(batch) if cache is not None else None
+        num_lightning = num_softmax = 0
+        for layer in self.model.layers:
+            h = layer.input_layernorm(x)
+            if layer.lightning:
+                branch = layer.self_attn(h, batch, cache.states[num_lightning] if cache is not None else None)
+                num_lightning += 1
+            else:
+                branch = layer.self_attn(h, batch, angles, cache, num_softmax, rows)
+                num_softmax += 1
+            x = _add_residual(h if layer.postnorm else x, branch, layer.attention_residual)
+            h = layer.post_attention_layernorm(x)
+            branch = layer.feed_forward(h, loads)
+            x = _add_residual(h if layer.postnorm else x, branch, layer.feed_forward_residual)
+        return self.model.norm(x)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits in float32, [..., vocab], of hidden states [..., hidden]; padded vocabulary rows are -inf.
+
+        The product itself runs in float32, weights included: report section 3.2 found that a lower precision here
+        parts the log-probabilities of training and sampling.
+        """
+        weight, hidden = self.lm_head.weight, hidden.float()
+        if weight.dtype == torch.float32:
+            logits = nn.functional.linear(hidden, weight)
+        else:
+            blocks = [nn.functional.linear(hidden, block.float()) for block in weight.split(_HEAD_ROWS)]
+            logits = torch.cat(blocks, dim=-1)
+        if self.config.num_live_tokens is not None:
+            logits[..., self.config.num_live_tokens :] = -torch.inf
+        return logits
+
+    def logits(self, token_ids: Tensor) -> Tensor:
+        """float32 [T, vocab] or [B, T, vocab] of whole sequences, int64 [T] or [B, T], from position 0."""
+        sequences = token_ids if token_ids.dim() == 2 else token_ids[None]
+        batch = ForwardBatch.pack([sequences.shape[1]] * sequences.shape[0], device=token_ids.device)
+        return self.head(self(sequences.flatten(), batch)).view(*token_ids.shape, -1)

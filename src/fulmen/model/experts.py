@@ -1,0 +1,78 @@
+"""Feed-forward layers: the mixture of experts with its router, and the dense gated form that Llama has.
+
+Shapes: T tokens, E experts, K experts per token, F inner width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fulmen.config import ModelConfig
+from fulmen.kernels import grouped_experts
+
+
+class GatedFeedForward(nn.Module):
+    """`w2(silu(w1 x) * (w3 x))`, with w1 and w3 in one matrix: rows of w1, then rows of w3."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.w13 = nn.Linear(hidden_size, 2 * intermediate_size, bias=False)
+        self.w2 = nn.Linear(intermediate_size, hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [T, hidden] -> [T, hidden]."""
+        gate, up = self.w13(x).chunk(2, dim=-1)  # each [T, F]
+        return self.w2(functional.silu(gate) * up)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterLoad:
+    """How the routers of one forward pass spread their tokens, per layer with experts.
+
+    probability [layers, E]: mean router probability of each expert, differentiable.
+    fraction [layers, E]: fraction of tokens that chose each expert; sums to K over the experts.
+    """
+
+    probability: Tensor
+    fraction: Tensor
+
+    def balancing_loss(self) -> Tensor:
+        """The auxiliary loss of Switch Transformers over all layers together: E * sum_e fraction_e * probability_e."""
+        num_experts = self.probability.shape[1]
+        return num_experts * (self.probability.mean(0) * self.fraction.mean(0)).sum()
+
+
+class Experts(nn.Module):
+    """The weights of all experts, stacked: w13 [E, 2 F, hidden] and w2 [E, hidden, F]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        shape = (config.num_experts, config.intermediate_size, config.hidden_size)
+        self.w13 = nn.Parameter(torch.empty(shape[0], 2 * shape[1], shape[2]))
+        self.w2 = nn.Parameter(torch.empty(shape[0], shape[2], shape[1]))
+
+    def forward(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        """x [T, hidden], expert_ids [T, K], weights [T, K] float32 -> [T, hidden]."""
+        return grouped_experts(x, expert_ids, weights, self.w13, self.w2)
+
+
+class SparseExperts(nn.Module):
+    """Router and experts: softmax over all logits in float32, the top K renormalised to sum 1; no token is dropped."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.experts_per_token = config.experts_per_token
+        # float32 in the published files and here: a rounded router picks other experts.
+        self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False, dtype=torch.float32)
+        self.experts = Experts(config)
+
+    def forward(self, x: Tensor, loads: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
+        """x [T, hidden] -> [T, hidden]; appends this layer's (probability [E], fraction [E]) to `loads` if given."""
+        probabilities = self.gate(x.float()).softmax(dim=-1)  # [T, E]
+        weights, expert_ids = probabilities.topk(self.experts_per_token, dim=-1)  # [T, K]
+        if loads is not None:
+            counts = torch.bincount(expert_ids.flatten(), minlength=probabilities.shape[1])
+            loads.append((probabilities.mean(0), counts / len(x)))
+        return self.experts(x, expert_ids, weights / weights.sum(dim=-1, keepdim=True))
