@@ -1,0 +1,16 @@
+"""Kernels: tensors in, tensors out; they know no model. Read `reference` first: every fast form must equal it."""
+
+from fulmen.kernels.dispatch import lightning
+from fulmen.kernels.grouped_experts import grouped_experts
+from fulmen.kernels.lightning_decode import lightning_decode
+from fulmen.kernels.logprob import token_logprobs
+from fulmen.kernels.paged_attention import paged_attention, softmax_attention
+
+__all__ = [
+    "grouped_experts",
+    "lightning",
+    "lightning_decode",
+    "paged_attention",
+    "softmax_attention",
+    "token_logprobs",
+]
