@@ -67,7 +67,7 @@ class ThinkingBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepetitionStop:
-    """End a reply that repeats itself with confidence (report, section 3): so many tokens in a row above a probability."""
+    """End a reply that repeats itself with confidence (report, section 3): many tokens in a row above a probability."""
 
     tokens: int = 3000
     probability: float = 0.99

@@ -64,6 +64,20 @@ class ForwardBatch:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForwardPass:
+    """What the layers of one forward pass share, computed once before the first."""
+
+    batch: ForwardBatch
+    angles: tuple[Tensor, Tensor]
+    """Cosine and sine of the rotary embedding, float32 [T, 1, rotary_dim / 2]."""
+    cache: "HybridCache | None" = None
+    rows: Tensor | None = None
+    """int64 [T]: rows of the pages that the new keys and values go to (`HybridCache.rows`); None without a cache."""
+    loads: list[tuple[Tensor, Tensor]] | None = None
+    """Where each layer with experts adds its router's (probability [E], fraction [E]); None: nobody asked."""
+
+
 class HybridCache:
     """The memory of all sequences: pages of keys and values, and slots of lightning states.
 

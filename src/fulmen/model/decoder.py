@@ -4,12 +4,15 @@ This file is the model; kernels compute, `cache` remembers, `weights` loads. Att
 published MiniMax-M1 checkpoint. Shapes: T tokens packed over all sequences of a batch.
 """
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from fulmen.config import ModelConfig, ResidualScale
 from fulmen.model.attention import SoftmaxAttention, rotary_angles
-from fulmen.model.cache import ForwardBatch, HybridCache
+from fulmen.model.cache import ForwardBatch, ForwardPass, HybridCache
 from fulmen.model.experts import GatedFeedForward, RouterLoad, SparseExperts
 from fulmen.model.lightning import LightningAttention
 
@@ -32,31 +35,47 @@ class DecoderLayer(nn.Module):
         super().__init__()
         kind = config.layers[layer]
         self.postnorm = config.postnorm
-        self.lightning = kind.attention == "lightning"
-        self.attention_residual = config.lightning_residual if self.lightning else config.softmax_residual
+        lightning = kind.attention == "lightning"
+        self.attention_residual = config.lightning_residual if lightning else config.softmax_residual
         self.feed_forward_residual = config.feed_forward_residual
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.self_attn: nn.Module = LightningAttention(config, layer) if self.lightning else SoftmaxAttention(config)
+        self.self_attn = LightningAttention(config, layer) if lightning else SoftmaxAttention(config, layer)
         self.sparse = kind.feed_forward == "experts"
         if self.sparse:
             self.block_sparse_moe = SparseExperts(config)
         else:
             self.mlp = GatedFeedForward(config.hidden_size, config.intermediate_size)
-        self.shared = self.sparse and config.shared_intermediate_size > 0
-        if self.shared:
+        self.has_shared_expert = self.sparse and config.shared_intermediate_size > 0
+        if self.has_shared_expert:
             self.shared_mlp = GatedFeedForward(config.hidden_size, config.shared_intermediate_size)
             self.coefficient = nn.Linear(config.hidden_size, 1, bias=False)
 
-    def feed_forward(self, x: Tensor, loads: list[tuple[Tensor, Tensor]] | None) -> Tensor:
-        """x [T, hidden] -> [T, hidden], before the residual."""
+    def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
+        """x [T, hidden] -> [T, hidden]."""
+        h = self.input_layernorm(x)
+        x = _add_residual(h if self.postnorm else x, self.self_attn(h, shared), self.attention_residual)
+        h = self.post_attention_layernorm(x)
+        return _add_residual(h if self.postnorm else x, self._feed_forward(h, shared), self.feed_forward_residual)
+
+    def _feed_forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
         if not self.sparse:
             return self.mlp(x)
-        out = self.block_sparse_moe(x, loads)
-        if not self.shared:
+        out = self.block_sparse_moe(x, shared)
+        if not self.has_shared_expert:
             return out
         share = torch.sigmoid(nn.functional.linear(x.float(), self.coefficient.weight.float()))  # [T, 1]
         return torch.lerp(out.float(), self.shared_mlp(x).float(), share).to(x.dtype)
+
+
+class Backbone(nn.Module):
+    """Embedding, layers and final norm: what the checkpoints call `model`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
 
 
 class Decoder(nn.Module):
@@ -77,10 +96,7 @@ class Decoder(nn.Module):
         torch.set_default_dtype(dtype)
         try:
             with torch.device(device):
-                self.model = nn.Module()
-                self.model.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-                self.model.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
-                self.model.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+                self.model = Backbone(config)
                 self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         finally:
             torch.set_default_dtype(before)
@@ -120,22 +136,16 @@ class Decoder(nn.Module):
     def _run(
         self, tokens: Tensor, batch: ForwardBatch, cache: HybridCache | None, loads: list[tuple[Tensor, Tensor]] | None
     ) -> Tensor:
+        shared = ForwardPass(
+            batch=batch,
+            angles=rotary_angles(batch.positions, self.config.rotary_dim, self.config.rope_base),
+            cache=cache,
+            rows=None if cache is None else cache.rows(batch),
+            loads=loads,
+        )
         x = self.model.embed_tokens(tokens)  # [T, hidden]
-        angles = rotary_angles(batch.positions, self.config.rotary_dim, self.config.rope_base)
-        rows = cache.rows(batch) if cache is not None else None
-        num_lightning = num_softmax = 0
-        for layer in self.model.layers:
-            h = layer.input_layernorm(x)
-            if layer.lightning:
-                branch = layer.self_attn(h, batch, cache.states[num_lightning] if cache is not None else None)
-                num_lightning += 1
-            else:
-                branch = layer.self_attn(h, batch, angles, cache, num_softmax, rows)
-                num_softmax += 1
-            x = _add_residual(h if layer.postnorm else x, branch, layer.attention_residual)
-            h = layer.post_attention_layernorm(x)
-            branch = layer.feed_forward(h, loads)
-            x = _add_residual(h if layer.postnorm else x, branch, layer.feed_forward_residual)
+        for layer in cast(Iterable[DecoderLayer], self.model.layers):
+            x = layer(x, shared)
         return self.model.norm(x)
 
     def head(self, hidden: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fulmen.config import ModelConfig
 from fulmen.kernels import grouped_experts
+from fulmen.model.cache import ForwardPass
 
 
 class GatedFeedForward(nn.Module):
@@ -68,11 +69,11 @@ class SparseExperts(nn.Module):
         self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False, dtype=torch.float32)
         self.experts = Experts(config)
 
-    def forward(self, x: Tensor, loads: list[tuple[Tensor, Tensor]] | None = None) -> Tensor:
-        """x [T, hidden] -> [T, hidden]; appends this layer's (probability [E], fraction [E]) to `loads` if given."""
+    def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
+        """x [T, hidden] -> [T, hidden]; reports to `shared.loads` if somebody asked."""
         probabilities = self.gate(x.float()).softmax(dim=-1)  # [T, E]
         weights, expert_ids = probabilities.topk(self.experts_per_token, dim=-1)  # [T, K]
-        if loads is not None:
+        if shared.loads is not None:
             counts = torch.bincount(expert_ids.flatten(), minlength=probabilities.shape[1])
-            loads.append((probabilities.mean(0), counts / len(x)))
+            shared.loads.append((probabilities.mean(0), counts / len(x)))
         return self.experts(x, expert_ids, weights / weights.sum(dim=-1, keepdim=True))

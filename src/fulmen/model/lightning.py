@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fulmen.config import ModelConfig
 from fulmen.kernels import lightning, lightning_decode
-from fulmen.model.cache import ForwardBatch
+from fulmen.model.cache import ForwardPass
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -37,6 +37,7 @@ class LightningAttention(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        self.index = config.lightning_layers.index(layer)
         self.num_heads, self.head_dim = config.num_heads, config.head_dim
         width = config.num_heads * config.head_dim
         self.qkv_proj = nn.Linear(config.hidden_size, 3 * width, bias=False)
@@ -47,19 +48,25 @@ class LightningAttention(nn.Module):
         # exp(-slope) would become 1 and most heads would never forget.
         self.slopes = layer_slopes(config.num_heads, layer, config.num_layers)
 
-    def forward(self, x: Tensor, batch: ForwardBatch, states: Tensor | None = None) -> Tensor:
-        """x [T, hidden] -> [T, hidden]; `states` [slots, H, D, D] are continued and updated in place at batch.slots."""
+    def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
+        """x [T, hidden] -> [T, hidden]; the cache's states of this layer are continued and updated in place."""
         if self.slopes.device != x.device:
             self.slopes = self.slopes.to(x.device)
         qkv = functional.silu(self.qkv_proj(x), inplace=not x.requires_grad)
         # Head by head [q | k | v], not three blocks.
         q, k, v = qkv.view(-1, self.num_heads, 3 * self.head_dim).split(self.head_dim, dim=-1)  # each [T, H, D]
-        if states is None:
-            out, _ = lightning(q, k, v, self.slopes, cu_seqlens=batch.cu_seqlens)
-        elif len(batch.lengths) == len(q):
-            out = lightning_decode(q, k, v, self.slopes, states, batch.slots)
-        else:
-            out, state = lightning(q, k, v, self.slopes, states[batch.slots], batch.cu_seqlens)
-            states[batch.slots] = state
+        out = self._attend(q, k, v, shared)  # [T, H, D]
         gate = torch.sigmoid(self.output_gate(x))  # [T, H * D]
         return self.out_proj(self.norm(out.reshape(gate.shape)) * gate)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, shared: ForwardPass) -> Tensor:
+        batch = shared.batch
+        if shared.cache is None:
+            return lightning(q, k, v, self.slopes, cu_seqlens=batch.cu_seqlens)[0]
+        assert batch.slots is not None
+        states = shared.cache.states[self.index]  # [slots, H, D, D]
+        if len(batch.lengths) == len(q):
+            return lightning_decode(q, k, v, self.slopes, states, batch.slots)
+        out, state = lightning(q, k, v, self.slopes, states[batch.slots], batch.cu_seqlens)
+        states[batch.slots] = state
+        return out
