@@ -1,0 +1,74 @@
+# `make chat` and `make test` set up all that they need from python3, make and git.
+# A second run starts at once: a stamp in the environment says what is installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MODEL ?= smollm2-135m
+SETUP_LOG := $(VENV)/setup.log
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help chat serve test test-slow lint format bench clean
+
+help:
+	@echo "make chat        talk to a model in the terminal (MODEL=$(MODEL))"
+	@echo "make serve       serve it with OpenAI's API on port 8000"
+	@echo "make test        lint, types, layers and tests"
+	@echo "make test-slow   the tests that take minutes"
+	@echo "make bench       measure the engine on this machine"
+	@echo "make format      let ruff format and mend the sources"
+	@echo "make clean       remove the environment and all caches of this folder"
+
+chat: $(VENV)/ready
+	@$(BIN)/fulmen chat $(MODEL)
+
+serve: $(VENV)/ready
+	@$(BIN)/fulmen serve $(MODEL)
+
+bench: $(VENV)/ready
+	@$(BIN)/fulmen bench $(MODEL)
+
+# All checks run, whichever fails, and pytest's summary comes last.
+test: $(VENV)/ready-dev
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/fulmen pull smollm2-135m && $(BIN)/python -m pytest || status=1; \
+	exit $$status
+
+test-slow: $(VENV)/ready-dev
+	@$(BIN)/fulmen pull smollm2-135m
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src
+	$(BIN)/lint-imports
+
+format: $(VENV)/ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Setup speaks on stderr and leaves stdin alone, so that `echo question | make -s chat` prints the reply only.
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' < /dev/null || { \
+	  echo "Fulmen needs Python 3.11 or newer: install it, or name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) < /dev/null >&2 || { rm -rf $(VENV); \
+	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/ready: PACKAGE := .
+$(VENV)/ready-dev: PACKAGE := .[dev]
+$(VENV)/ready $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Fulmen and what it needs into $(VENV); the first time takes a few minutes" >&2
+	@compiler=$$(command -v c++ || command -v g++ || command -v clang++ || echo ziglang); \
+	case $$compiler in /*) compiler= ;; esac; \
+	$(BIN)/python -m pip install --constraint constraints.txt --editable "$(PACKAGE)" $$compiler \
+	  < /dev/null > $(SETUP_LOG) 2>&1 || { tail -n 20 $(SETUP_LOG) >&2; \
+	  echo "The installation failed; the whole log is in $(SETUP_LOG)" >&2; exit 1; }
+	@touch $@
