@@ -1,27 +1,158 @@
 """The experts' feed-forward as one pair of matrix products per expert, over tokens sorted by expert.
 
-Shapes: T tokens, E experts, K experts per token, F inner width.
+On CPUs a loop over experts runs each product at full speed on a block that stays in cache, and the backward writes
+every weight gradient by one product straight into its slice of the stacked gradient. On CUDA in bfloat16 torch's
+grouped_mm runs all experts in one kernel.
+
+Shapes: T tokens, E experts, K experts per token, R = T K rows (a token and one of its experts) sorted by expert,
+n rows of one expert, F inner width.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
 def grouped_experts(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
     """`sum_k weights_k * w2(silu(w1 x) * (w3 x))` with the matrices of expert k; no token is dropped.
 
-    x [T, hidden]; expert_ids int64 [T, K]; weights float32 [T, K]; w13 [E, 2 F, hidden] (w1, then w3);
-    w2 [E, hidden, F]. Returns [T, hidden] in x's dtype. Differentiable in x, weights, w13 and w2.
+    x [T, hidden]; expert_ids int64 [T, K], within 0..E-1; weights float32 [T, K]; w13 [E, 2 F, hidden] (rows of w1,
+    then of w3); w2 [E, hidden, F]. Returns [T, hidden] in x's dtype. Differentiable once in x, weights, w13 and w2.
     """
-    num_tokens, top_k = expert_ids.shape
-    order = expert_ids.flatten().argsort(stable=True)  # [T * K]
-    counts = torch.bincount(expert_ids.flatten(), minlength=len(w13)).tolist()
-    parts = []
-    for expert, rows in enumerate(order.split(counts)):
-        gate, up = (x[rows // top_k] @ w13[expert].T).chunk(2, dim=-1)  # each [n, F]
-        parts.append((functional.silu(gate) * up) @ w2[expert].T)  # [n, hidden]
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    chosen = torch.cat(parts)[inverse].view(num_tokens, top_k, -1)  # [T, K, hidden]
-    return (weights[..., None] * chosen).sum(1).to(x.dtype)
+    if x.is_cuda and x.dtype == torch.bfloat16:
+        return _grouped_mm(x, expert_ids, weights, w13, w2)
+    rows = _Rows.sort(expert_ids, len(w13))
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weights, w13, w2)):
+        return _GroupedExperts.apply(x, rows, weights, w13, w2)
+    return _forward(x, rows, weights, w13, w2, None)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of all experts, sorted by expert."""
+
+    pairs: Tensor  # int64 [R]: t * K + k of each row
+    tokens: Tensor  # int64 [R]: t of each row
+    places: Tensor  # int64 [T, K]: the row of each pair
+    counts: Tensor  # int64 [E]: rows of each expert
+
+    @classmethod
+    def sort(cls, expert_ids: Tensor, num_experts: int) -> "_Rows":
+        """Sort expert_ids [T, K]; within an expert by token."""
+        flat = expert_ids.flatten()
+        pairs = flat.argsort(stable=True)
+        places = torch.empty_like(pairs)
+        places[pairs] = torch.arange(len(pairs), device=pairs.device)
+        counts = torch.bincount(flat, minlength=num_experts)
+        if len(counts) > num_experts:
+            raise ValueError(f"expert_ids holds {int(flat.max())}, but there are {num_experts} experts")
+        return cls(pairs, pairs // expert_ids.shape[1], places.view_as(expert_ids), counts)
+
+    def slices(self) -> list[tuple[int, slice]]:
+        """(expert, its rows) for every expert that has any."""
+        found, start = [], 0
+        for expert, count in enumerate(self.counts.tolist()):
+            if count:
+                found.append((expert, slice(start, start + count)))
+            start += count
+        return found
+
+    def combine(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
+        """values [R, hidden] -> [T, hidden]: the sum over each token's rows, weighted by weights [T, K] if given."""
+        if weights is not None:
+            weights = weights.to(values.dtype)
+        return functional.embedding_bag(self.places, values, mode="sum", per_sample_weights=weights)
+
+
+def _forward(x: Tensor, rows: _Rows, weights: Tensor, w13: Tensor, w2: Tensor, kept: Tensor | None) -> Tensor:
+    """The loop over experts; w13 x of all rows is left in `kept` [R, 2 F] if given, for the backward."""
+    values = x.new_empty(len(rows.tokens), x.shape[1])  # [R, hidden]
+    most = max((part.stop - part.start for _, part in rows.slices()), default=0)
+    scratch = x.new_empty(most, w13.shape[1]) if kept is None else x.new_empty(most, w2.shape[2])
+    for expert, part in rows.slices():
+        count = part.stop - part.start
+        inner = scratch[:count] if kept is None else kept[part]  # [n, 2 F]
+        torch.mm(x.index_select(0, rows.tokens[part]), w13[expert].T, out=inner)
+        gate, up = inner.chunk(2, dim=-1)  # each [n, F]
+        if kept is None:
+            active = functional.silu(gate, inplace=True).mul_(up)
+        else:
+            active = torch.mul(functional.silu(gate), up, out=scratch[:count])
+        torch.mm(active, w2[expert].T, out=values[part])
+    return rows.combine(values, weights)
+
+
+class _GroupedExperts(torch.autograd.Function):
+    """Keeps w13 x of every row and nothing else of that size; the rest is recomputed by cheap elementwise passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: _Rows, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
+        kept = x.new_empty(len(rows.tokens), w13.shape[1])
+        ctx.rows = rows
+        out = _forward(x, rows, weights, w13, w2, kept)
+        ctx.save_for_backward(x, weights, w13, w2, kept)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, weights, w13, w2, kept = ctx.saved_tensors
+        rows: _Rows = ctx.rows
+        need_x, _, _, need_w13, need_w2 = ctx.needs_input_grad
+        coefficients = weights.flatten()[rows.pairs].to(x.dtype)[:, None]  # [R, 1]
+        d_values = x.new_empty(len(rows.tokens), x.shape[1]) if need_x else None  # [R, hidden]
+        d_coefficients = torch.empty_like(coefficients)
+        d_w13, d_w2 = (torch.empty_like(w) if need else None for w, need in ((w13, need_w13), (w2, need_w2)))
+        idle = (rows.counts == 0).nonzero()[:, 0]
+        for expert, part in rows.slices():
+            grad = d_out.index_select(0, rows.tokens[part])  # [n, hidden]
+            d_active = grad @ w2[expert]  # [n, F], before the coefficient
+            active, d_inner = _gate_backward(kept[part], d_active, coefficients[part], d_coefficients[part])
+            if d_w2 is not None:
+                torch.mm(grad.T, active, out=d_w2[expert])
+            if d_w13 is not None:
+                torch.mm(d_inner.T, x.index_select(0, rows.tokens[part]), out=d_w13[expert])
+            if d_values is not None:
+                torch.mm(d_inner, w13[expert], out=d_values[part])
+        for gradient in (d_w13, d_w2):
+            if gradient is not None and len(idle):
+                gradient.index_fill_(0, idle, 0)
+        d_x = None if d_values is None else rows.combine(d_values)
+        d_weights = d_coefficients[:, 0][rows.places].to(weights.dtype)  # [T, K]
+        return d_x, None, d_weights, d_w13, d_w2
+
+
+def _gate_backward(
+    inner: Tensor, d_active: Tensor, coefficient: Tensor, d_coefficient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Through silu(gate) * up: returns coefficient * silu(gate) * up [n, F] and the gradient of inner [n, 2 F].
+
+    inner [n, 2 F] is gate and up; d_active [n, F] the gradient of the product before the coefficient [n, 1], used
+    up here. The coefficient's own gradient <silu(gate) * up, d_active> is written into d_coefficient [n, 1].
+    """
+    gate, up = inner.chunk(2, dim=-1)
+    smooth = functional.silu(gate)
+    active = smooth * up
+    d_coefficient.copy_(torch.linalg.vecdot(active, d_active)[:, None])
+    active.mul_(coefficient)
+    d_active.mul_(coefficient)
+    d_inner = torch.empty_like(inner)
+    d_gate, d_up = d_inner.chunk(2, dim=-1)
+    torch.mul(d_active, smooth, out=d_up)
+    torch.ops.aten.silu_backward.grad_input(d_active.mul_(up), gate, grad_input=d_gate)
+    return active, d_inner
+
+
+def _grouped_mm(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
+    """All experts in two kernels by torch.nn.functional.grouped_mm, which differentiates itself."""
+    rows = _Rows.sort(expert_ids, len(w13))
+    ends = rows.counts.cumsum(0).to(torch.int32)  # [E]: where each expert's rows end
+    inner = functional.grouped_mm(x[rows.tokens], w13.transpose(1, 2), offs=ends)  # [R, 2 F]
+    gate, up = inner.chunk(2, dim=-1)
+    values = functional.grouped_mm(functional.silu(gate) * up, w2.transpose(1, 2), offs=ends)  # [R, hidden]
+    chosen = values[rows.places]  # [T, K, hidden]
+    return (chosen * weights[..., None]).sum(1).to(x.dtype)

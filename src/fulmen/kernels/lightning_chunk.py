@@ -28,7 +28,7 @@ from fulmen.kernels.lightning_decode import recurrent_step
 from fulmen.kernels.reference import compute_dtype
 
 CHUNK = 64
-"""Tokens of a chunk. Smaller ones multiply less inside the chunk and read more states; 64 is fastest for D 64 and 128."""
+"""Tokens of a chunk: smaller ones multiply less inside chunks and pass more states; 64 is fastest for D 64 and 128."""
 TAIL_STEP = 16
 """Tails are batched by length rounded up to this."""
 SPAN_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
@@ -37,7 +37,7 @@ SPAN_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
 
 @dataclass(frozen=True)
 class _Decay:
-    """Factors of one chunk of C tokens, or of a batch of N tails with lengths of their own (leading N in key, whole)."""
+    """Factors of chunks of C tokens, or of N tails with lengths of their own (which give `key` and `whole` an N)."""
 
     mask: Tensor  # [H, C, C]: exp(-s (i - j)) for j <= i, else 0
     query: Tensor  # [H, C, 1]: exp(-s (i + 1))
@@ -196,8 +196,8 @@ def _forward(
         starts += [states] * keep
         if batch.width == 1:
             following = states.clone() if keep else states
-            rows = (x.index_select(0, batch.tokens) for x in (q, k, v))
-            out.index_copy_(0, batch.tokens, recurrent_step(*rows, slopes, following))
+            qt, kt, vt = (x.index_select(0, batch.tokens) for x in (q, k, v))  # [N, H, D]
+            out.index_copy_(0, batch.tokens, recurrent_step(qt, kt, vt, slopes, following))
         else:
             qc, kc, vc = (batch.read(x, dtype) for x in (q, k, v))
             decay = decays.tails(batch.lengths)
@@ -208,7 +208,7 @@ def _forward(
 
 
 def _chunk_backward(
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor], states: Tensor, d_states: Tensor, decay: _Decay
+    inputs: Sequence[Tensor], states: Tensor, d_states: Tensor, decay: _Decay
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k, v [N * H, C, D], given those of the outputs (last of `inputs`) and of the chunk-end states."""
     q, k, v, d_out = inputs
@@ -241,17 +241,16 @@ class _LightningChunk(torch.autograd.Function):
         return out, final
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, slopes, *starts = ctx.saved_tensors
         dtype = d_final.dtype
         decays, (spans, tails) = _Decays(slopes, dtype), _plan(ctx.bounds, _span_chunks(q), q.device)
         d_state = d_final.clone()
         grads = tuple(x.new_empty(x.shape) for x in (q, k, v))
-        for batch in tails:
-            states = starts[len(spans) :][tails.index(batch)]
+        for batch, states in zip(tails, starts[len(spans) :], strict=True):
             decay = decays.tails(batch.lengths)
-            inputs = tuple(batch.read(x, dtype) for x in (q, k, v, d_out))
+            inputs = [batch.read(x, dtype) for x in (q, k, v, d_out)]
             d_ends = d_state.index_select(0, batch.sequences)
             for target, grad in zip(grads, _chunk_backward(inputs, states, d_ends, decay), strict=True):
                 batch.write(target, grad)
@@ -259,7 +258,7 @@ class _LightningChunk(torch.autograd.Function):
             d_state.index_copy_(0, batch.sequences, previous)
         for span, states in reversed(list(zip(spans, starts, strict=False))):
             decay = decays.chunk(span.length)
-            inputs = tuple(span.read(x, dtype) for x in (q, k, v, d_out))
+            inputs = [span.read(x, dtype) for x in (q, k, v, d_out)]
             increments = _increments(inputs[0], inputs[3], decay.query)
             d_ends = _scan(increments, d_state[span.sequence], decay.whole, reverse=True)
             for target, grad in zip(grads, _chunk_backward(inputs, states, d_ends, decay), strict=True):
@@ -286,6 +285,6 @@ def lightning_chunk(
         heads, dim = q.shape[1:]
         state = q.new_zeros(len(bounds) - 1, heads, dim, dim, dtype=compute_dtype(q))
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
-        return _LightningChunk.apply(q, k, v, slopes, state, bounds)  # type: ignore[no-any-return,no-untyped-call]
+        return _LightningChunk.apply(q, k, v, slopes, state, bounds)
     out, final, _ = _forward(q, k, v, slopes, state, bounds, keep=False)
     return out, final
