@@ -1,0 +1,78 @@
+"""Check a JSON schema of a request where a grammar would be made of it, and say where it is wrong.
+
+The grammar compiler knows what it can't express, but not the place; this catches the ordinary mistakes with their
+path, as in `tools[0].parameters.properties.city.type is 'strng'`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_MAX_DEPTH = 64
+
+
+def check_schema(schema: object, where: str) -> None:
+    """Walk a JSON schema.
+
+    Args:
+        schema: what should be a schema.
+        where: its place in the request, to begin the message with.
+
+    Raises:
+        ValueError: the first mistake, with its path.
+    """
+    pending: list[tuple[object, str, int]] = [(schema, where, 0)]
+    while pending:
+        node, path, depth = pending.pop()
+        if isinstance(node, bool):
+            continue
+        if not isinstance(node, Mapping):
+            raise ValueError(f"{path} must be a schema (an object or a boolean), not {node!r:.60}")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"{path} is nested more than {_MAX_DEPTH} deep")
+        _check_keywords(node, path)
+        if isinstance(node.get("$ref"), str):
+            _check_reference(schema, node["$ref"], f"{path}.$ref")
+        for key in _SCHEMA_MAPS:
+            pending += [(child, f"{path}.{key}.{name}", depth + 1) for name, child in node.get(key, {}).items()]
+        for key in _SCHEMA_LISTS:
+            pending += [(child, f"{path}.{key}[{index}]", depth + 1) for index, child in enumerate(node.get(key, ()))]
+        pending += [(node[key], f"{path}.{key}", depth + 1) for key in _SCHEMAS if key in node]
+
+
+def _check_keywords(node: Mapping[str, Any], path: str) -> None:
+    types = node.get("type", [])
+    for kind in types if isinstance(types, list) else [types]:
+        if kind not in _TYPES:
+            raise ValueError(f"{path}.type is {kind!r:.60}; it must be one of {', '.join(_TYPES)}")
+    for key in _SCHEMA_MAPS:
+        if not isinstance(node.get(key, {}), Mapping):
+            raise ValueError(f"{path}.{key} must be an object of schemas, not {node[key]!r:.60}")
+    for key in _SCHEMA_LISTS:
+        if key in node and not (isinstance(node[key], list) and node[key]):
+            raise ValueError(f"{path}.{key} must be a non-empty list of schemas, not {node[key]!r:.60}")
+    required = node.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise ValueError(f"{path}.required must be a list of names, not {required!r:.60}")
+    if "enum" in node and not (isinstance(node["enum"], list) and node["enum"]):
+        raise ValueError(f"{path}.enum must be a non-empty list, not {node['enum']!r:.60}")
+    for key in ("$ref", "pattern", "format"):
+        if not isinstance(node.get(key, ""), str):
+            raise ValueError(f"{path}.{key} must be a string, not {node[key]!r:.60}")
+
+
+def _check_reference(root: object, reference: str, path: str) -> None:
+    if not reference.startswith("#"):
+        raise ValueError(f"{path} is {reference!r}; only references into the same schema (#/...) are supported")
+    node: Any = root
+    for step in reference[1:].split("/")[1:]:
+        step = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping) and step in node:
+            node = node[step]
+        elif isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+            node = node[int(step)]
+        else:
+            raise ValueError(f"{path} is {reference!r}, which does not exist")
