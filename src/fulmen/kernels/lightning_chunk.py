@@ -132,7 +132,7 @@ def _plan(bounds: Sequence[int], span_chunks: int, device: torch.device) -> tupl
             spans.append(_Span(sequence, first, CHUNK, min(span_chunks, (ragged - first) // CHUNK)))
         if ragged < end:
             tails.append((end - ragged, ragged, sequence))
-    if len(tails) == 1:
+    if len(tails) == 1 and tails[0][0] > 1:  # read in place
         length, start, sequence = tails[0]
         return [*spans, _Span(sequence, start, length, 1)], []
     buckets: dict[int, list[tuple[int, int, int]]] = {}
