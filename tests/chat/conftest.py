@@ -64,5 +64,10 @@ def chatml_tokenizer():
 
 
 @pytest.fixture(scope="session")
+def chatml_source():
+    return CHATML
+
+
+@pytest.fixture(scope="session")
 def chatml():
     return ChatTemplate(CHATML)

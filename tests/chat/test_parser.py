@@ -148,7 +148,25 @@ def test_every_split_in_two_and_every_single_character_gives_the_same_reply(text
 
 FRAGMENTS = st.sampled_from(
     [
-        *'<think> </think> <tool_calls> </tool_calls> < </ tool a " \\ { } [ ] , : }}'.split(),
+        *[
+            "<think>",
+            "</think>",
+            "<tool_calls>",
+            "</tool_calls>",
+            "<",
+            "</",
+            "tool",
+            "a",
+            '"',
+            "\\",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "}}",
+        ],
         "\n",
         " ",
         CALL,
