@@ -99,29 +99,22 @@ def build_prompt(
         keep_thinking=keep_thinking,
         thinking="closed" if closed else "free",
     )
-    thinking: GrammarThinking = "optional" if template.thinks and not closed else "none"
+    opened = chat.starts_in_thinking
+    thinking: GrammarThinking = "open" if opened else "optional" if template.thinks and not closed else "none"
+    grammar = tool_grammar(tools, tool_choice, parallel=parallel_tool_calls, thinking=thinking, schema=response_schema)
     return ChatPrompt(
         ids=chat.ids,
-        grammar=tool_grammar(
-            tools,
-            tool_choice,
-            parallel=parallel_tool_calls,
-            thinking="open" if chat.starts_in_thinking else thinking,
-            schema=response_schema,
-        ),
-        thinking_budget=None
-        if thinking_budget is None
-        else ThinkingBudget(
-            tokens=thinking_budget,
-            open_text=THINK_OPEN,
-            close_text=THINK_CLOSE,
-            close_ids=tuple(tokenizer.encode(CLOSE_TEXT, allow_special=True)),
-            open=chat.starts_in_thinking,
-        ),
-        starts_in_thinking=chat.starts_in_thinking,
+        grammar=grammar,
+        thinking_budget=None if thinking_budget is None else _budget(thinking_budget, tokenizer, opened),
+        starts_in_thinking=opened,
         read_tool_calls=bool(tools),
         constrained_calls=bool(tools) and tool_choice.mode != "none",
     )
+
+
+def _budget(tokens: int, tokenizer: Tokenizer, opened: bool) -> ThinkingBudget:
+    close_ids = tuple(tokenizer.encode(CLOSE_TEXT, allow_special=True))
+    return ThinkingBudget(tokens=tokens, open_text=THINK_OPEN, close_text=THINK_CLOSE, close_ids=close_ids, open=opened)
 
 
 def _add_system_prompt(messages: Sequence[Message], text: str) -> tuple[Message, ...]:

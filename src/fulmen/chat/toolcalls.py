@@ -89,39 +89,25 @@ def tool_grammar(
     Raises:
         ValueError: tools are asked for and there are none, the named one is not among them, or a schema is wrong.
     """
-    names = [tool.name for tool in tools]
-    if choice.mode == "named" and choice.name not in names:
-        raise ValueError(
-            f"tool_choice names {choice.name!r}, which is not among the tools: {', '.join(names) or 'none'}"
-        )
-    if choice.mode == "required" and not tools:
-        raise ValueError("tool_choice is required but there are no tools")
-    if schema is not None:
-        check_schema(schema, "response_format.json_schema.schema")
-    for index, tool in enumerate(tools):
-        check_schema(tool.parameters, f"tools[{index}].parameters")
-        if tool.parameters.get("type", "object") != "object":
-            raise ValueError(f"tools[{index}].parameters.type is {tool.parameters['type']!r}; it must be 'object'")
+    _check(tools, choice, schema)
     if not tools and schema is None:
         return None
-    calls = [tool for tool in tools if choice.mode != "named" or tool.name == choice.name]
-    rules = _thinking_rules(thinking)
     must_call = choice.mode in ("required", "named")
-    may_call = bool(tools) and choice.mode != "none"
-    answers = []
-    if not must_call:
-        answers.append("json" if schema is not None else "TEXT")
-    if may_call:
-        rules += _call_rules(calls, several=parallel and choice.mode != "named")
-        # Where there is text, the opening tag is found by reading it; elsewhere it can only come first.
-        answers.append(_tag(CALLS_OPEN) + " calls" if must_call or schema is not None else "opening calls")
+    text = "json" if schema is not None else "TEXT"
+    answers = [] if must_call else [text]
+    rules = _thinking_rules(thinking)
+    if tools and choice.mode != "none":
+        wanted = [tool for tool in tools if choice.mode != "named" or tool.name == choice.name]
+        rules += _call_rules(wanted, several=parallel and choice.mode != "named")
+        # In free text the opening tag is found by reading on; elsewhere it can only come first.
+        answers.append("opening calls" if answers == ["TEXT"] else f"{_quoted(CALLS_OPEN)} calls")
     not_thinking = f" & ~/{_BLANK}{THINK_OPEN}(?s:.*)/" if thinking == "optional" else ""
-    if answers[0] == "TEXT":
+    if "TEXT" in answers:
         rules.append(f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALLS_OPEN}(?s:.*)/{not_thinking}")
     if "opening calls" in answers:
-        rules += [f"opening[suffix={_tag(CALLS_OPEN)}]: BEFORE", f"BEFORE: /(?s:.*)/{not_thinking}"]
-    if schema is not None:
-        rules.append("json: %json " + json.dumps({**schema, "x-guidance": _SPACED}))
+        rules += [f"opening[suffix={_quoted(CALLS_OPEN)}]: BEFORE", f"BEFORE: /(?s:.*)/{not_thinking}"]
+    if "json" in answers:
+        rules.append("json: %json " + json.dumps({**(schema or {}), "x-guidance": _SPACED}))
     return Grammar(kind="lark", source="\n".join([*rules, f"answer: {' | '.join(answers)}", ""]))
 
 
@@ -154,6 +140,22 @@ def response_schema_from_openai(value: object) -> dict[str, Any] | None:
     raise ValueError(f"response_format.type is {kind!r:.80}; it must be text, json_object or json_schema")
 
 
+def _check(tools: Sequence[ToolSpec], choice: ToolChoice, schema: Mapping[str, Any] | None) -> None:
+    names = [tool.name for tool in tools]
+    if choice.mode == "named" and choice.name not in names:
+        raise ValueError(
+            f"tool_choice names {choice.name!r}, which is not among the tools: {', '.join(names) or 'none'}"
+        )
+    if choice.mode == "required" and not tools:
+        raise ValueError("tool_choice is required but there are no tools")
+    if schema is not None:
+        check_schema(schema, "response_format.json_schema.schema")
+    for index, tool in enumerate(tools):
+        check_schema(tool.parameters, f"tools[{index}].parameters")
+        if tool.parameters.get("type", "object") != "object":
+            raise ValueError(f"tools[{index}].parameters.type is {tool.parameters['type']!r}; it must be 'object'")
+
+
 def _thinking_rules(thinking: GrammarThinking) -> list[str]:
     """The start rule, and the thinking before the answer: any text up to the first closing tag."""
     if thinking == "none":
@@ -162,7 +164,7 @@ def _thinking_rules(thinking: GrammarThinking) -> list[str]:
     return [
         f"start: {'(thinking)?' if thinking == 'optional' else 'thinking'} answer",
         "thinking: thoughts GAP",
-        f"thoughts[suffix={_tag(THINK_CLOSE)}]: /{opening}(?s:.*)/",
+        f"thoughts[suffix={_quoted(THINK_CLOSE)}]: /{opening}(?s:.*)/",
         r"GAP: /[ \t\r\n]{0,4}/",
     ]
 
@@ -170,7 +172,7 @@ def _thinking_rules(thinking: GrammarThinking) -> list[str]:
 def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
     """The block after its opening tag; a rule for each tool, its schema read leniently as they come from anywhere."""
     rules = [
-        rf'calls: "\n" {"(call)+" if several else "call"} {_tag(CALLS_CLOSE)}',
+        rf'calls: "\n" {"(call)+" if several else "call"} {_quoted(CALLS_CLOSE)}',
         f'call: ({" | ".join(f"call_{index}" for index in range(len(tools)))}) "\\n"',
     ]
     for index, tool in enumerate(tools):
@@ -180,5 +182,5 @@ def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
     return rules
 
 
-def _tag(text: str) -> str:
+def _quoted(text: str) -> str:
     return json.dumps(text)

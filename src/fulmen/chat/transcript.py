@@ -98,28 +98,22 @@ def write_transcript(
     names: dict[str, str] = {}
     as_written = []
     entries: list[dict[str, Any]] = []
-    for index, message in enumerate(messages):
-        message = _guarded(message, guard)
+    for index, original in enumerate(messages):
+        message = _guarded(original, guard)
         if message.role == "tool":
             name = message.name or names.get(message.tool_call_id or "")
             if name is None:
                 raise ValueError(
                     f"messages[{index}].tool_call_id {message.tool_call_id!r} answers no earlier tool call"
                 )
-            _add_tool_result(
-                entries, name, message.content, style, new=index == 0 or messages[index - 1].role != "tool"
-            )
-            continue
-        text = message.content
-        if message.role == "assistant":
+            _add_tool_result(entries, name, message.content, style, new=not index or messages[index - 1].role != "tool")
+        elif message.role == "assistant":
             names |= {call.id: call.name for call in message.tool_calls}
             current = keep_thinking or index > last_user
-            if not current:
-                message = dataclasses.replace(message, thinking=None)
-            given, written = reply_text(message, start if current else "free")
-            text = f"{marks.cut + given if given else ''}{marks.begin}{written}{marks.end}"
-            as_written.append(current or (start == "free" and messages[index].thinking is None))
-        entries.append({"role": message.role, "content": text})
+            as_written.append(current or (start == "free" and message.thinking is None))
+            entries.append({"role": "assistant", "content": _reply(message, current, start, marks)})
+        else:
+            entries.append({"role": message.role, "content": message.content})
     described = [_tool_entry(tool, index, guard) for index, tool in enumerate(tools)]
     if described and not style.tools:
         _describe_tools(entries, described)
@@ -127,9 +121,16 @@ def write_transcript(
         for entry in entries:
             if isinstance(entry["content"], str):
                 entry["content"] = [{"type": "text", "text": entry["content"]}]
-    return Transcript(
-        messages=entries, tools=described if described and style.tools else None, as_written=tuple(as_written)
-    )
+    given_tools = described if described and style.tools else None
+    return Transcript(messages=entries, tools=given_tools, as_written=tuple(as_written))
+
+
+def _reply(message: Message, current: bool, start: ThinkingStart, marks: Marks) -> str:
+    """A reply between marks; one that is not current stands without its thinking and what the prompt said of it."""
+    if not current:
+        message, start = dataclasses.replace(message, thinking=None), "free"
+    given, written = reply_text(message, start)
+    return f"{marks.cut + given if given else ''}{marks.begin}{written}{marks.end}"
 
 
 def _guarded(message: Message, guard: Callable[[str], str]) -> Message:
