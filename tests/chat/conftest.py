@@ -20,6 +20,7 @@ LINES = (
     "user name=user\nWhat is the weather in Paris?\nai name=assistant\n<think>\nThe user wants the weather.\n</think>",
     '<tool_calls>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_calls>\ntool result: sunny',
     "system ai_setting=assistant\nsystem tool_setting=tools\nYou are provided with these tools:\n<tools>\n</tools>",
+    "assistant:<think>\n",
 )
 
 

@@ -129,6 +129,13 @@ def test_a_malformed_call_reaches_the_user_as_text_and_spares_the_next(line):
     assert len(reply.warnings) == 1
 
 
+def test_a_closing_tag_in_a_string_closes_nothing_unless_the_call_is_broken():
+    good = parse('<tool_calls>{"name": "f", "arguments": {"a": "</tool_calls>"}}</tool_calls>Bye')
+    assert (good.text, [call.arguments for call in good.tool_calls]) == ("Bye", ['{"a": "</tool_calls>"}'])
+    broken = parse('<tool_calls>{"name": "f}</tool_calls> Bye')
+    assert (broken.text, broken.tool_calls, len(broken.warnings)) == ('{"name": "f}\nBye', (), 1)
+
+
 def test_the_end_inside_a_block():
     whole = parse(f"<tool_calls>\n{CALL}")
     assert [call.name for call in whole.tool_calls] == ["get_weather"]

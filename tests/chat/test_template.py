@@ -159,6 +159,21 @@ def test_round_trip(request_fixtures, data, start, which, keep):
         assert (read.thinking or "") == (reply.thinking or "")
 
 
+@pytest.mark.parametrize("start", ["free", "open", "closed"])
+def test_replies_are_encoded_apart_from_their_header(tokenizer, start):
+    """Even where the vocabulary has a token for the end of one and the beginning of the other, here `:<`."""
+    template = ChatTemplate(
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}<end_of_sentence>{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    assert len(tokenizer.encode(":<")) == 1
+    prompt = template.render_ids(tokenizer, [HI], thinking=start)
+    reply = Message(role="assistant", content="Yes", thinking="" if start == "closed" else "Hm")
+    example = template.render_ids(tokenizer, [HI, reply], add_generation_prompt=False, thinking=start)
+    assert example.ids[: len(prompt.ids)] == prompt.ids
+    assert example.trained == (False,) * len(prompt.ids) + (True,) * (len(example.ids) - len(prompt.ids))
+
+
 @pytest.fixture(scope="session")
 def request_fixtures(template, tokenizer, chatml, chatml_tokenizer):
     return {"template": (template, tokenizer), "chatml": (chatml, chatml_tokenizer)}
