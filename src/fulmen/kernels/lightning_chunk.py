@@ -32,8 +32,8 @@ CHUNK = 64
 """Tokens of a chunk: smaller ones multiply less inside chunks and pass more states; 64 is fastest for D 64 and 128."""
 TAIL_STEP = 16
 """Tails are batched by length rounded up to this."""
-SPAN_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
-"""Elements of one temporary [N, H, C, D] of a span: half the L2 cache of a core; on a GPU enough to fill it."""
+SPAN_ELEMENTS = {"cpu": 2**18, "cuda": 2**24}
+"""Elements of one temporary [N, H, C, D] of a span: on CPUs small enough for the caches, on a GPU enough to fill it."""
 
 
 @dataclass(frozen=True)
