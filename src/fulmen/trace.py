@@ -42,8 +42,6 @@ class Grammar:
 
     kind: Literal["json_schema", "regex", "lark"]
     source: str
-    after_thinking: bool = False
-    """True: the constraint begins when the thinking has been closed, and the thinking is free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

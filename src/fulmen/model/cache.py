@@ -141,3 +141,8 @@ class HybridCache:
     def copy_slot(self, source: int, target: int) -> None:
         """Snapshot or restore: the target's states become a copy of the source's."""
         self.states[:, target] = self.states[:, source]
+
+    def copy_page(self, source: int, target: int) -> None:
+        """The target's keys and values become a copy of the source's."""
+        self.keys[:, target] = self.keys[:, source]
+        self.values[:, target] = self.values[:, source]

@@ -1,0 +1,96 @@
+"""Grammar constraints by llguidance: which tokens may come next, from the bytes of each token.
+
+One `Grammars` for a vocabulary, one `Constraint` for a reply. A constraint follows forced tokens as well as sampled
+ones, because a grammar for tool calls describes the thinking before them too.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from torch import Tensor
+
+from fulmen.trace import Grammar, Vocabulary
+
+
+class Constraint:
+    """The state of one reply in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    def mask(self) -> Tensor:
+        """bool [vocab]: the tokens that may come next."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.zeros(self._vocab_size, dtype=bool)
+        known = np.unpackbits(bits, bitorder="little", count=min(8 * len(bits), self._vocab_size))
+        allowed[: len(known)] = known
+        return torch.from_numpy(allowed)
+
+    def consume(self, token: int) -> None:
+        """Follow a token; a forced one that the grammar does not know is passed over."""
+        if self._matcher.validate_tokens([token]):
+            self._matcher.consume_token(token)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the grammar is satisfied and nothing more may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def copy(self) -> "Constraint":
+        """A constraint in the same state, for another choice of the request."""
+        return Constraint(self._matcher.deep_copy(), self._vocab_size)
+
+
+class Grammars:
+    """Compiles grammars for one vocabulary.
+
+    Example: `Grammars(tokenizer, vocab_size).compile(Grammar(kind="regex", source="yes|no")).mask()`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, vocab_size: int) -> None:
+        self._vocabulary = vocabulary
+        self._vocab_size = vocab_size
+
+    def compile(self, grammar: Grammar) -> Constraint:
+        """Prepare a constraint; ValueError says what the grammar library rejects, and where."""
+        convert = {
+            "json_schema": LLMatcher.grammar_from_json_schema,
+            "regex": LLMatcher.grammar_from_regex,
+            "lark": LLMatcher.grammar_from_lark,
+        }[grammar.kind]
+        matcher = LLMatcher(self._tokenizer, convert(grammar.source), log_level=0)
+        if matcher.is_error():
+            raise ValueError(f"the {grammar.kind} grammar cannot be used: {matcher.get_error()}")
+        return Constraint(matcher, self._vocab_size)
+
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        """Built at the first use: it takes half a second for a vocabulary of 200,000."""
+        if not self._vocabulary.eos_token_ids:
+            raise ValueError("a grammar needs a vocabulary with an end token")
+        return LLTokenizer(TokenizerWrapper(_Bytes(self._vocabulary)), eos_token=list(self._vocabulary.eos_token_ids))
+
+
+class _Bytes:
+    """The vocabulary as llguidance asks for it."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.eos_token_id = vocabulary.eos_token_ids[0]
+        self.special_token_ids = sorted(vocabulary.special_token_ids)
+        # llguidance marks control tokens by the byte 0xFF, which no text contains.
+        self.tokens = [
+            b"\xff[%d]" % i if i in vocabulary.special_token_ids or not data else bytes(data)
+            for i, data in enumerate(vocabulary.token_bytes)
+        ]
+        self._first_of_byte = {data: i for i, data in reversed(list(enumerate(self.tokens))) if len(data) == 1}
+
+    def __call__(self, text: bytes) -> list[int]:
+        """Tokens of a text, byte by byte: asked for in errors and hints only, never for a mask."""
+        return [
+            self._first_of_byte[text[i : i + 1]] for i in range(len(text)) if text[i : i + 1] in self._first_of_byte
+        ]
