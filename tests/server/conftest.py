@@ -1,0 +1,89 @@
+"""A server over real HTTP in a thread, around a scripted service, and OpenAI's client for it."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import openai
+import pytest
+import tokenizers
+from scripted import ScriptedService
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+
+from fulmen.chat.template import ChatTemplate
+from fulmen.chat.tokenizer import Tokenizer
+from fulmen.server.run import make_server
+from fulmen.server.served_model import ServedModel, ServerOptions
+
+CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
+
+
+@contextmanager
+def running(served, options=None):
+    """Serve in a thread on a free port; yields the address."""
+    server = make_server(served, options)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """One token for each byte, and MiniMax-M1's control tokens after them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True) for text in CONTROL])
+    return Tokenizer(backend, eos_token_ids=[backend.token_to_id("<end_of_sentence>")])
+
+
+@pytest.fixture(scope="session")
+def template():
+    return ChatTemplate.minimax_m1()
+
+
+@pytest.fixture(scope="module")
+def served(tokenizer, template):
+    return ServedModel(
+        name="scripted",
+        service=ScriptedService(tokenizer),
+        tokenizer=tokenizer,
+        template=template,
+        max_context=4096,
+        created=1_700_000_000,
+    )
+
+
+@pytest.fixture(scope="module")
+def address(served):
+    with running(served, ServerOptions(max_body_bytes=100_000)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def openai_client(address):
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def http(address):
+    with httpx.Client(base_url=address, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def say(served):
+    """Write down what the model says next."""
+    served.service.say("Hello there.")
+    return served.service.say
