@@ -56,12 +56,8 @@ class Grammars:
 
     def compile(self, grammar: Grammar) -> Constraint:
         """Prepare a constraint; ValueError says what the grammar library rejects, and where."""
-        convert = {
-            "json_schema": LLMatcher.grammar_from_json_schema,
-            "regex": LLMatcher.grammar_from_regex,
-            "lark": LLMatcher.grammar_from_lark,
-        }[grammar.kind]
-        matcher = LLMatcher(self._tokenizer, convert(grammar.source), log_level=0)
+        source = getattr(LLMatcher, f"grammar_from_{grammar.kind}")(grammar.source)
+        matcher = LLMatcher(self._tokenizer, source, log_level=0)
         if matcher.is_error():
             raise ValueError(f"the {grammar.kind} grammar cannot be used: {matcher.get_error()}")
         return Constraint(matcher, self._vocab_size)

@@ -162,7 +162,7 @@ class Reply:
             return "stop"
         limit = params.repetition_stop
         if limit is not None and sampled:
-            self._confident = self._confident + 1 if chosen.model_logprob > math.log(limit.probability) else 0
+            self._confident = self._confident + 1 if math.exp(chosen.model_logprob) > limit.probability else 0
             if self._confident >= limit.tokens:
                 return "repetition"
         return "length" if self._sequence.num_reply >= self._max_tokens else None
