@@ -83,7 +83,7 @@ def _shape(row: Tensor, draw: Draw) -> Tensor:
     """Penalties, bias and grammar on a copy of a row [vocab]."""
     params, row = draw.params, row.clone()
     if params.repetition_penalty != 1:
-        seen = torch.tensor(sorted({*draw.prompt, *draw.counts}), device=row.device)
+        seen = torch.tensor(sorted({*draw.prompt, *draw.counts}), dtype=torch.int64, device=row.device)
         values = row[seen]
         row[seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
     if draw.counts and (params.presence_penalty or params.frequency_penalty):

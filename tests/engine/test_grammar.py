@@ -1,0 +1,66 @@
+"""Constrained replies follow their grammar to its end, whatever the model would rather say."""
+
+import json
+
+import pytest
+from tiny_engine import END, prompts_of
+
+from fulmen.engine.grammar import Grammars
+from fulmen.trace import Grammar, SamplingParams
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_replies_to_a_json_schema_are_valid(make_engine, letters, seed) -> None:
+    grammar = Grammar(kind="json_schema", source=json.dumps(SCHEMA))
+    params = SamplingParams(temperature=1.5, seed=seed, max_tokens=200, grammar=grammar)
+    ((completion,),) = make_engine().generate(prompts_of(5), params)
+    assert completion.finish_reason == "stop"
+    reply = json.loads(letters.decode(completion.token_ids))
+    assert set(reply) == {"city", "days"}
+    assert 1 <= reply["days"] <= 9
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_regex_and_lark(make_engine, letters, temperature) -> None:
+    for grammar in (Grammar(kind="regex", source="yes|no"), Grammar(kind="lark", source='start: "yes" | "no"')):
+        params = SamplingParams(temperature=temperature, seed=0, max_tokens=9, grammar=grammar)
+        ((completion,),) = make_engine().generate(prompts_of(5), params)
+        assert letters.decode(completion.token_ids) in ("yes", "no")
+
+
+def test_every_choice_and_every_neighbour_has_its_own_state(make_engine, letters) -> None:
+    grammar = Grammar(kind="regex", source="[ab]{5}")
+    params = SamplingParams(temperature=2.0, seed=3, n=3, max_tokens=9, grammar=grammar)
+    for choices in make_engine().generate(prompts_of(5, 6), params):
+        texts = [letters.decode(c.token_ids) for c in choices]
+        assert all(len(text) == 5 and set(text) <= {"a", "b"} for text in texts)
+
+
+def test_the_end_token_is_allowed_exactly_where_the_grammar_may_end(letters) -> None:
+    constraint = Grammars(letters, END + 20).compile(Grammar(kind="regex", source="a+"))
+    assert not constraint.mask()[END]
+    constraint.consume(letters.encode("a")[0])
+    assert constraint.mask().nonzero().flatten().tolist() == [letters.encode("a")[0], END]
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "message"),
+    [
+        ("json_schema", '{"type": "object", "not": {}}', "not"),
+        ("json_schema", '{"type": "strange"}', "strange"),
+        ("regex", "(", "regex"),
+        ("lark", "start: nowhere", "nowhere"),
+    ],
+)
+def test_an_unusable_grammar_is_refused_with_the_reason(make_engine, kind, source, message) -> None:
+    engine = make_engine()
+    with pytest.raises(ValueError, match=message):
+        engine.add([1], SamplingParams(grammar=Grammar(kind=kind, source=source)))
+    assert not engine.has_work
