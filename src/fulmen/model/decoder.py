@@ -155,8 +155,8 @@ class Decoder(nn.Module):
         parts the log-probabilities of training and sampling.
         """
         weight, hidden = self.lm_head.weight, hidden.float()
-        if weight.dtype == torch.float32:
-            logits = nn.functional.linear(hidden, weight)
+        if weight.dtype in (torch.float32, torch.int8):
+            logits = self.lm_head(hidden)
         else:
             blocks = [nn.functional.linear(hidden, block.float()) for block in weight.split(_HEAD_ROWS)]
             logits = torch.cat(blocks, dim=-1)
