@@ -4,12 +4,16 @@ Small steps on a CPU go through the native step when it could be built; everythi
 Both work on the same cache.
 """
 
+import itertools
+
 import torch
 from torch import Tensor
 
 from fulmen.engine.scheduler import Work
+from fulmen.kernels import native
 from fulmen.model.cache import ForwardBatch, HybridCache
 from fulmen.model.decoder import Decoder
+from fulmen.model.native import NativeStep
 
 
 class Runner:
@@ -19,6 +23,7 @@ class Runner:
         self.model = model
         self.cache = cache
         self._device = cache.states.device
+        self._native = NativeStep(model) if self._device.type == "cpu" and native.available() else None
 
     @torch.inference_mode()
     def run(self, works: list[Work]) -> Tensor | None:
@@ -32,9 +37,15 @@ class Runner:
             pages=[sequence.pages for sequence in sequences],
             device=self._device,
         )
-        hidden = self.model(torch.tensor(tokens, device=self._device), batch, self.cache)  # [T, hidden]
-        last = [int(end) - 1 for work, end in zip(works, batch.cu_seqlens[1:].tolist(), strict=True) if work.samples]
-        return self.model.head(hidden[last]) if last else None
+        ends = [end - 1 for end in itertools.accumulate(batch.lengths)]
+        last = torch.tensor([end for end, work in zip(ends, works, strict=True) if work.samples], dtype=torch.int64)
+        packed = torch.tensor(tokens, device=self._device)
+        if self._native is not None and self._native.supports(batch):
+            logits = self._native.forward(packed, batch, self.cache, last)
+        else:
+            hidden = self.model(packed, batch, self.cache)  # [T, hidden]
+            logits = self.model.head(hidden[last.to(self._device)])
+        return logits if len(last) else None
 
     def clear_slot(self, slot: int) -> None:
         """Empty states."""

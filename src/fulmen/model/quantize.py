@@ -26,19 +26,18 @@ class Int8Linear(nn.Module):
     """A linear layer with an int8 weight [rows, columns] and a float32 scale [rows]."""
 
     weight: Tensor
-    scale: Tensor
-    bias: Tensor | None
+    weight_scale: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight, scale = quantize_rows(linear.weight.detach())
         self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+        self.register_buffer("weight_scale", scale)
+        self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., columns] -> [..., rows] in x's dtype; the product runs on the widened weight."""
-        out = functional.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)
+        out = functional.linear(x, self.weight.to(x.dtype)) * self.weight_scale.to(x.dtype)
         return out if self.bias is None else out + self.bias
 
 
