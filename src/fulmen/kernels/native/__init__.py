@@ -1,0 +1,21 @@
+"""Native kernels for CPUs: a whole decode step in one call, without an interpreter or a dispatcher in between.
+
+C++ with a plain C interface, compiled on first use by `build` and bound by `abi`; `program` assembles operations
+into a program and runs it. Where nothing can be compiled, everything falls back to torch, and one warning says what
+to install.
+"""
+
+from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.loading import available, unavailable_reason
+from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
+
+__all__ = [
+    "Buffer",
+    "Kind",
+    "Matrix",
+    "Program",
+    "ProgramBuilder",
+    "Shape",
+    "available",
+    "unavailable_reason",
+]

@@ -1,0 +1,126 @@
+"""The binary interface to the C++ code: program.h, field by field, for ctypes."""
+
+import ctypes
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int64, c_void_p
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """What an operation computes; program.h says it exactly."""
+
+    EMBED = 0
+    NORM = 1
+    LINEAR = 2
+    GATED = 3
+    LIGHTNING = 4
+    GATED_NORM = 5
+    ROTARY = 6
+    ATTENTION = 7
+    ROUTER = 8
+    SHARE = 9
+    EXPERTS_IN = 10
+    EXPERTS_OUT = 11
+    COMBINE = 12
+    HEAD = 13
+
+
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+
+
+class Matrix(Structure):
+    """Row-major [rows, cols]; int8 has one float32 scale per row."""
+
+    _fields_ = [
+        ("data", c_void_p),
+        ("scale", c_void_p),
+        ("rows", c_int64),
+        ("cols", c_int64),
+        ("type", c_int64),
+    ]
+
+    @classmethod
+    def of(cls, weight: Tensor, scale: Tensor | None = None) -> "Matrix":
+        """A view of weight [..., rows, cols] or [cols]: leading dimensions are folded into the rows."""
+        if weight.dtype not in TYPES:
+            raise ValueError(f"the native step knows no {weight.dtype} weights: float32, bfloat16 and int8 only")
+        if not weight.is_contiguous() or (scale is not None and not scale.is_contiguous()):
+            raise ValueError(f"the native step needs contiguous weights, got strides {weight.stride()}")
+        if (weight.dtype == torch.int8) != (scale is not None):
+            raise ValueError("int8 weights need scales, others must not have any")
+        cols = weight.shape[-1]
+        rows = weight.numel() // cols
+        if scale is not None and (scale.dtype != torch.float32 or scale.numel() != rows):
+            raise ValueError(f"scales must be float32, one for each of {rows} rows, got {scale.dtype} {scale.shape}")
+        pointer = None if scale is None else scale.data_ptr()
+        return cls(weight.data_ptr(), pointer, rows, cols, TYPES[weight.dtype])
+
+
+class Operation(Structure):
+    """One step of a program; buffers are numbered from 0, -1 stands for none."""
+
+    _fields_ = [
+        ("kind", c_int64),
+        ("input", c_int64),
+        ("aux", c_int64),
+        ("other", c_int64),
+        ("output", c_int64),
+        ("layer", c_int64),
+        ("silu", c_int64),
+        ("joined", c_int64),
+        ("weight", Matrix),
+        ("bias", Matrix),
+        ("alpha", c_float),
+        ("beta", c_float),
+        ("eps", c_float),
+        ("unused", c_float),
+    ]
+
+
+class Shape(Structure):
+    """The sizes that all operations of a program share."""
+
+    _fields_ = [
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head_dim", c_int64),
+        ("rotary_half", c_int64),
+        ("experts", c_int64),
+        ("experts_per_token", c_int64),
+        ("vocab", c_int64),
+        ("live_vocab", c_int64),
+        ("frequencies", c_void_p),
+    ]
+
+
+class Step(Structure):
+    """The batch and the memory that one call works on."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("threads", "num_tokens", "num_sequences", "num_wanted", "table_width")),
+        *((name, c_void_p) for name in ("tokens", "positions", "starts", "slots", "block_table", "wanted")),
+        *((name, c_void_p) for name in ("logits", "hidden", "keys", "values", "states")),
+        *((name, c_int64) for name in ("num_pages", "page_size", "num_slots", "cache_type")),
+    ]
+
+
+def bind(path: str) -> Any:
+    """Load the built library and declare its functions. Calls release the interpreter lock."""
+    library = ctypes.CDLL(path)
+    library.fulmen_program.restype = c_void_p
+    library.fulmen_program.argtypes = [
+        POINTER(Operation),
+        c_int64,
+        POINTER(c_int64),
+        POINTER(c_int64),
+        c_int64,
+        POINTER(Shape),
+    ]
+    library.fulmen_run.restype = c_char_p
+    library.fulmen_run.argtypes = [c_void_p, POINTER(Step)]
+    library.fulmen_free.restype = None
+    library.fulmen_free.argtypes = [c_void_p]
+    return library

@@ -1,0 +1,51 @@
+"""One library per process: built and bound at the first question, or a reason why not."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from fulmen.kernels.native.abi import bind
+from fulmen.kernels.native.build import BuildError, library
+
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    functions: Any  # the ctypes library, or None
+    reason: str | None  # why there is none
+
+
+_loaded: _Loaded | None = None
+
+
+def _load() -> _Loaded:
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            try:
+                _loaded = _Loaded(bind(str(library())), None)
+            except (BuildError, OSError) as error:  # OSError: the loader refuses the file
+                _log.warning("native kernels are off, torch runs instead: %s", error)
+                _loaded = _Loaded(None, str(error))
+        return _loaded
+
+
+def available() -> bool:
+    """Whether native kernels run here; the first call compiles them, which takes about ten seconds."""
+    return _load().reason is None
+
+
+def unavailable_reason() -> str | None:
+    """Why native kernels don't run here and what to install, or None if they do."""
+    return _load().reason
+
+
+def functions() -> Any:
+    """The bound C functions. Raises RuntimeError with the reason if there are none."""
+    loaded = _load()
+    if loaded.reason is not None:
+        raise RuntimeError(f"native kernels are not available: {loaded.reason}")
+    return loaded.functions

@@ -1,0 +1,123 @@
+// The operations that read weight matrices: projections, feed-forwards, experts and the head.
+
+#include "runner.h"
+
+namespace fulmen {
+
+void Program::product(const Operation& op, std::atomic<int64_t>& next, int threads, Scratch& scratch) {
+    const int64_t rows = op.kind == kGated ? op.weight.rows / 2 : op.kind == kHead ? shape_.live_vocab : op.weight.rows;
+    const int64_t chunk = chunk_rows(op.weight, rows, threads);
+    const int64_t tokens = op.kind == kHead ? step_.num_wanted : step_.num_tokens;
+    scratch.inputs.clear();
+    for (int64_t t = 0; t < tokens; t++) {
+        scratch.inputs.push_back(buffers_[op.in][op.kind == kHead ? step_.wanted[t] : t]);
+    }
+    for (int64_t first; (first = next.fetch_add(chunk)) < rows;) {
+        const int64_t count = rows - first < chunk ? rows - first : chunk;
+        if (op.kind == kLinear) {
+            linear_piece(op, first, count, scratch);
+        } else if (op.kind == kHead) {
+            head_piece(op, first, count, scratch);
+        } else {
+            scratch.outputs.clear();
+            for (int64_t t = 0; t < tokens; t++) scratch.outputs.push_back(buffers_[op.out][t]);
+            gated_piece(op.weight, first, count, scratch);
+        }
+    }
+}
+
+void Program::linear_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
+    float* results = scratch.results[0];
+    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_tokens, results, scratch.wide[0]);
+    for (int64_t t = 0; t < step_.num_tokens; t++) {
+        float* out = buffers_[op.out][t] + first;
+        const float* aux = op.aux < 0 ? nullptr : buffers_[op.aux][t] + first;
+        for (int64_t r = 0; r < count; r += W) {
+            vf x = load(results + t * kChunk + r);
+            if (op.bias.type == kBFloat16) {
+                x += load_upto(static_cast<const bf16*>(op.bias.data) + first + r, count - r);
+            } else if (op.bias.data) {
+                x += load_upto(static_cast<const float*>(op.bias.data) + first + r, count - r);
+            }
+            if (op.silu) x = silu(x);
+            if (aux) x = load_upto(aux + r, count - r) * op.alpha + x * op.beta;
+            store_upto(out + r, x, count - r);
+        }
+    }
+}
+
+void Program::gated_piece(const Matrix& weight, int64_t first, int64_t count, Scratch& scratch) {
+    const int64_t tokens = int64_t(scratch.inputs.size());
+    float *gate = scratch.results[0], *up = scratch.results[tokens];
+    multiply(weight, first, count, scratch.inputs.data(), tokens, gate, scratch.wide[0]);
+    multiply(weight, weight.rows / 2 + first, count, scratch.inputs.data(), tokens, up, scratch.wide[0]);
+    for (int64_t t = 0; t < tokens; t++) {
+        for (int64_t r = 0; r < count; r += W) {
+            const vf value = silu(load(gate + t * kChunk + r)) * load(up + t * kChunk + r);
+            store_upto(scratch.outputs[t] + first + r, value, count - r);
+        }
+    }
+}
+
+void Program::head_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
+    float* results = scratch.results[0];
+    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_wanted, results, scratch.wide[0]);
+    for (int64_t i = 0; i < step_.num_wanted; i++) {
+        float* logits = step_.logits + i * shape_.vocab;
+        std::memcpy(logits + first, results + i * kChunk, count * sizeof(float));
+        if (first == 0) {
+            for (int64_t v = shape_.live_vocab; v < shape_.vocab; v++) logits[v] = -INFINITY;
+        }
+    }
+}
+
+// Rows are pairs (token, k), numbered token * K + k; sorting keeps them in order within an expert.
+void Program::sort_by_expert(Scratch& scratch) {
+    const int64_t rows = step_.num_tokens * shape_.experts_per_token;
+    scratch.expert_starts.assign(shape_.experts + 1, 0);
+    for (int64_t row = 0; row < rows; row++) scratch.expert_starts[expert_ids_[row] + 1]++;
+    for (int64_t e = 0; e < shape_.experts; e++) scratch.expert_starts[e + 1] += scratch.expert_starts[e];
+    scratch.expert_rows.resize(rows);
+    std::vector<int64_t>& place = scratch.places;
+    place.assign(scratch.expert_starts.begin(), scratch.expert_starts.end());
+    for (int64_t row = 0; row < rows; row++) scratch.expert_rows[place[expert_ids_[row]]++] = row;
+}
+
+void Program::experts(const Operation& op, std::atomic<int64_t>& next, int threads, Scratch& scratch) {
+    sort_by_expert(scratch);
+    Matrix one = op.weight;
+    one.rows = op.weight.rows / shape_.experts;
+    const int64_t bytes = op.weight.type == kFloat32 ? 4 : op.weight.type == kBFloat16 ? 2 : 1;
+    const int64_t outputs = op.kind == kExpertsIn ? one.rows / 2 : one.rows;
+    const int64_t chunk = chunk_rows(one, outputs, threads), pieces = (outputs + chunk - 1) / chunk;
+    int64_t piece = next.fetch_add(1), before = 0;
+    for (int64_t e = 0; e < shape_.experts; e++) {
+        const int64_t begin = scratch.expert_starts[e], end = scratch.expert_starts[e + 1];
+        if (begin == end) continue;
+        one.data = static_cast<const char*>(op.weight.data) + e * one.rows * one.cols * bytes;
+        one.scale = op.weight.scale ? op.weight.scale + e * one.rows : nullptr;
+        scratch.inputs.clear();
+        scratch.outputs.clear();
+        for (int64_t i = begin; i < end; i++) {
+            const int64_t row = scratch.expert_rows[i];
+            scratch.inputs.push_back(buffers_[op.in][op.kind == kExpertsIn ? row / shape_.experts_per_token : row]);
+            scratch.outputs.push_back(buffers_[op.out][row]);
+        }
+        for (; piece < before + pieces; piece = next.fetch_add(1)) {
+            const int64_t first = (piece - before) * chunk;
+            const int64_t count = outputs - first < chunk ? outputs - first : chunk;
+            if (op.kind == kExpertsIn) {
+                gated_piece(one, first, count, scratch);
+                continue;
+            }
+            float* results = scratch.results[0];
+            multiply(one, first, count, scratch.inputs.data(), end - begin, results, scratch.wide[0]);
+            for (int64_t i = 0; i < end - begin; i++) {
+                std::memcpy(scratch.outputs[i] + first, results + i * kChunk, count * sizeof(float));
+            }
+        }
+        before += pieces;
+    }
+}
+
+}  // namespace fulmen
