@@ -122,7 +122,7 @@ def test_cancelled_requests_free_everything_and_say_so(make_engine) -> None:
 
 
 def test_refusals_name_both_numbers(make_engine) -> None:
-    engine = make_engine(max_context=32, max_queue=2)
+    engine = make_engine(max_context=32, max_running=1, max_queue=1)
     with pytest.raises(ContextTooLong, match=r"32 tokens; the context is 32"):
         engine.add([1] * 32, SamplingParams())
     with pytest.raises(ValueError, match="empty"):
@@ -133,7 +133,7 @@ def test_refusals_name_both_numbers(make_engine) -> None:
         engine.add([1], SamplingParams(logit_bias={-1: 1.0}))
     engine.add([1], SamplingParams())
     engine.add([1], SamplingParams())
-    with pytest.raises(QueueFull):
+    with pytest.raises(QueueFull, match="2 of at most 2"):
         engine.add([1], SamplingParams())
 
 

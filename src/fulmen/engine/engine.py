@@ -37,7 +37,7 @@ class EngineOptions:
     max_running: int = 32
     """Sequences that are computed side by side."""
     max_queue: int = 256
-    """Sequences that wait; more are refused with `QueueFull`."""
+    """Sequences that may be open beyond `max_running`; more are refused with `QueueFull`."""
     page_size: int = 64
     """Tokens of keys and values in one page."""
     cache_bytes: int = 2 << 30
@@ -54,6 +54,8 @@ class _Active:
 
     reply: Reply
     constraint: Constraint | None
+    prompt: frozenset[int]
+    """Tokens of the prompt if a repetition penalty asks for them."""
 
 
 class Engine:
@@ -68,6 +70,7 @@ class Engine:
     def __init__(self, model: Decoder, vocabulary: Vocabulary, *, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         self.model, self.vocabulary = model, vocabulary
+        self.weight_version = 0
         cache = allocate_cache(model, self.options)
         self._runner = Runner(model, cache)
         self.memory = CacheMemory(
@@ -90,7 +93,12 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step would do or report anything."""
-        return bool(self._events or self.scheduler.waiting or self.scheduler.running)
+        return bool(self._events or self._active)
+
+    @property
+    def max_open(self) -> int:
+        """Sequences that may run or wait at once."""
+        return self.options.max_running + self.options.max_queue
 
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         """Refuse what cannot be run: ContextTooLong, or ValueError for an empty prompt or an unknown token."""
@@ -113,15 +121,16 @@ class Engine:
     def add(self, prompt_ids: Sequence[int], params: SamplingParams, *, constraint: Constraint | None = None) -> int:
         """Queue a request and return its id; `constraint` is its grammar if it has been compiled already."""
         self.check(prompt_ids, params)
-        if len(self.scheduler.waiting) + params.n > max(self.options.max_queue, params.n):
-            raise QueueFull(f"{len(self.scheduler.waiting)} requests wait already; try again later")
+        if len(self._active) + params.n > self.max_open:
+            raise QueueFull(f"{len(self._active)} of at most {self.max_open} requests are open; try again later")
         constraint = constraint or self.compile(params)
         seed = random.getrandbits(62) if params.seed is None else params.seed
         request = Request(id=next(self._ids), prompt_ids=tuple(prompt_ids), params=params, seed=seed)
+        prompt = frozenset(prompt_ids) if params.repetition_penalty != 1 else frozenset()
         for choice in range(params.n):
             sequence = Running(request, choice, list(prompt_ids))
             reply = Reply(sequence, self.vocabulary, self.max_context)
-            self._active[sequence] = _Active(reply, constraint.copy() if constraint else None)
+            self._active[sequence] = _Active(reply, constraint.copy() if constraint else None, prompt)
             self.scheduler.waiting.append(sequence)
             self._force(sequence)
         return request.id
@@ -151,11 +160,16 @@ class Engine:
         events: dict[tuple[int, int], list[TokenEvent]] = {
             (request, choice): [] for request in ids for choice in range(params.n)
         }
+        others = []
         while any(not e or e[-1].finish_reason is None for e in events.values()):
             for request, event in self.step():
                 if (request, event.choice) in events:
                     events[request, event.choice].append(event)
-        return [[completion_of(events[request, choice]) for choice in range(params.n)] for request in ids]
+                else:
+                    others.append((request, event))
+        self._events = others + self._events  # of requests that somebody else steps for
+        version = self.weight_version
+        return [[completion_of(events[request, choice], version) for choice in range(params.n)] for request in ids]
 
     def save_context(self, path: Path, token_ids: Sequence[int]) -> None:
         """Compute `token_ids` unless the prefix store knows them, and write pages and states to one file."""
@@ -186,7 +200,7 @@ class Engine:
             seed=sequence.request.seed,
             choice=sequence.choice,
             position=sequence.num_reply,
-            prompt=sequence.request.prompt_ids,
+            prompt=active.prompt,
             counts=active.reply.counts,
             mask=active.constraint.mask() if active.constraint else None,
         )
@@ -250,7 +264,7 @@ def allocate_cache(model: Decoder, options: EngineOptions) -> HybridCache:
     )
 
 
-def completion_of(events: Sequence[TokenEvent]) -> Completion:
+def completion_of(events: Sequence[TokenEvent], weight_version: int = 0) -> Completion:
     """The events of one choice, from the first to the one with a finish reason, as a completion."""
     tokens = [event for event in events if event.token_id is not None]
     last = events[-1]
@@ -263,4 +277,5 @@ def completion_of(events: Sequence[TokenEvent]) -> Completion:
         top_logprobs=tuple(event.top_logprobs for event in tokens),
         stop_string=last.stop_string,
         cached_tokens=last.cached_tokens,
+        weight_version=weight_version,
     )

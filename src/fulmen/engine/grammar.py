@@ -7,9 +7,8 @@ ones, because a grammar for tool calls describes the thinking before them too.
 from functools import cached_property
 
 import numpy as np
-import torch
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
-from torch import Tensor
+from numpy.typing import NDArray
 
 from fulmen.trace import Grammar, Vocabulary
 
@@ -21,13 +20,10 @@ class Constraint:
         self._matcher = matcher
         self._vocab_size = vocab_size
 
-    def mask(self) -> Tensor:
-        """bool [vocab]: the tokens that may come next."""
+    def mask(self) -> NDArray[np.uint8]:
+        """uint8 [vocab]: 1 where the token may come next."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        allowed = np.zeros(self._vocab_size, dtype=bool)
-        known = np.unpackbits(bits, bitorder="little", count=min(8 * len(bits), self._vocab_size))
-        allowed[: len(known)] = known
-        return torch.from_numpy(allowed)
+        return np.unpackbits(bits, bitorder="little", count=self._vocab_size)
 
     def consume(self, token: int) -> None:
         """Follow a token; a forced one that the grammar does not know is passed over."""

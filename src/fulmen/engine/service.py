@@ -140,7 +140,7 @@ class Service:
         self._engine.check(prompt_ids, params)
         constraint = self._engine.compile(params)
         with self._lock:
-            limit = self._engine.options.max_queue + self._engine.options.max_running
+            limit = self._engine.max_open
             if self._open >= limit:
                 raise QueueFull(f"{self._open} requests are open and at most {limit} may be; try again later")
             self._open += 1

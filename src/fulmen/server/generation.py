@@ -128,10 +128,14 @@ class Generation:
 
     async def events(self) -> AsyncIterator[tuple[int, TokenEvent]]:
         """Yield (index of the prompt, event) as they come; raises as `start` for what the engine finds out later."""
-        with _engine_errors(self._request, self._fields):
-            async for prompt, event in self._interleaved():
-                self._count(prompt, event)
-                yield prompt, event
+        events = self._interleaved()
+        while True:
+            with _engine_errors(self._request, self._fields):
+                item = await anext(events, None)
+            if item is None:
+                return
+            self._count(*item)
+            yield item
 
     async def _interleaved(self) -> AsyncIterator[tuple[int, TokenEvent]]:
         if len(self._streams) == 1:
@@ -161,10 +165,11 @@ class Generation:
             self._last_token[key] = now
             self.record.completion_tokens += 1
             self._metrics.generation_tokens.inc()
-        if event.cached_tokens != self._cached[prompt]:
-            self._metrics.cached_tokens.inc(event.cached_tokens - self._cached[prompt])
-            self.record.cached_tokens += event.cached_tokens - self._cached[prompt]
-            self._cached[prompt] = event.cached_tokens
+        # Of a prompt's n choices the later ones may find what the first has computed: the best one counts.
+        found = max(event.cached_tokens - self._cached[prompt], 0)
+        self._metrics.cached_tokens.inc(found)
+        self.record.cached_tokens += found
+        self._cached[prompt] += found
         if event.finish_reason is not None:
             self._metrics.finished(event.finish_reason, now - self._started)
 

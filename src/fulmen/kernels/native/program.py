@@ -115,7 +115,7 @@ class Program:
 
         tokens, positions int64 [T]; cu_seqlens int64 [S + 1]; slots int64 [S]; block_table int64 [S, P]; wanted int64
         [n]: rows whose logits to compute; keys, values [layers, pages, page_size, Hkv, D] float32 or bfloat16; states
-        [layers, slots, H, D, D] float32; hidden float32 [T, hidden], filled if given. Returns logits float32 [n, vocab].
+        [layers, slots, H, D, D] float32; hidden float32 [T, hidden], filled if given. Returns float32 [n, vocab].
         Raises ValueError if the batch doesn't fit the cache or the vocabulary.
         """
         logits = torch.empty(len(wanted), self.vocab_size)
