@@ -6,6 +6,9 @@ dispatch costs more than their work; large ones stay with torch's matrix product
 the weights' type, so a bfloat16 model is rounded less often here than in torch.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +86,7 @@ class _Pointers:
 
     def __init__(self, model: Decoder) -> None:
         self._names = {module: name for name, module in model.named_modules()}
-        self._owned: list[tuple[dict[str, Tensor | None], str, int, Tensor]] = []
+        self._owned: list[tuple[Mapping[str, Tensor | None], str, int, Tensor]] = []
         self._kept: list[Tensor] = []
 
     def matrix(self, module: nn.Module, name: str = "weight") -> Matrix:
@@ -104,7 +107,9 @@ class _Pointers:
                 raise RuntimeError(f"parameter {name} was replaced since its NativeStep was made: make a new one")
 
     def _own(self, module: nn.Module, name: str) -> Tensor:
-        owner = module._parameters if name in module._parameters else module._buffers
+        owner: Mapping[str, Tensor | None] = module._parameters
+        if name not in owner:
+            owner = module._buffers
         tensor = owner.get(name)
         if tensor is None:
             raise ValueError(f"{self._names[module]} has int8 weights without {name}")
@@ -125,7 +130,7 @@ class _Translation:
         """The whole model."""
         config, model, builder, matrix = self._config, self._model, self._builder, self._pointers.matrix
         builder.add(Kind.EMBED, output=self._x, weight=matrix(model.model.embed_tokens))
-        for layer in model.model.layers:
+        for layer in cast(Iterable[DecoderLayer], model.model.layers):
             self._layer(layer)
         self._norm(model.model.norm, self._x, self._h)
         builder.add(Kind.HEAD, input=self._h, weight=matrix(model.lm_head))
