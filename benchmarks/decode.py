@@ -9,10 +9,10 @@ import argparse
 import statistics
 
 import torch
-from fulmen.engine.engine import Engine, EngineOptions
 
 from benchmarks.harness import Report, seconds
 from benchmarks.models import SIZES, NumberedVocabulary, fulmen_hybrid, transformers_hybrid
+from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.model.decoder import Decoder
 from fulmen.trace import SamplingParams
 

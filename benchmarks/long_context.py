@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from fulmen.engine.engine import Engine, EngineOptions
 
 from benchmarks.harness import Report, paired, seconds
 from benchmarks.models import SIZES, NumberedVocabulary, fulmen_hybrid, prefill_flops, transformers_softmax
+from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.model.decoder import Decoder
 from fulmen.trace import SamplingParams
 

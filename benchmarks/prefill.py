@@ -7,10 +7,10 @@ forward pass over the whole prompt with its cache, and logits of the last token 
 import argparse
 
 import torch
-from fulmen.engine.engine import Engine, EngineOptions
 
 from benchmarks.harness import Report, paired, seconds
 from benchmarks.models import SIZES, NumberedVocabulary, fulmen_hybrid, prefill_flops, transformers_hybrid
+from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.trace import SamplingParams
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 import transformers
-from fulmen.catalog import resolve
-from fulmen.engine.engine import Engine, EngineOptions
 
 import fulmen
 from benchmarks.harness import Report, seconds
 from benchmarks.models import NumberedVocabulary
+from fulmen.catalog import resolve
+from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.model.decoder import Decoder
 from fulmen.trace import SamplingParams
 

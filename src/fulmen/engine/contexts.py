@@ -8,9 +8,12 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +25,7 @@ from fulmen.model.cache import HybridCache
 from fulmen.model.decoder import Decoder
 
 FORMAT = "fulmen-context-1"
+NO_NOTES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,15 @@ def fingerprint(model: Decoder) -> str:
     return digest.hexdigest()
 
 
-def write_context(path: Path, cache: HybridCache, snapshot: Snapshot, token_ids: Sequence[int], model: Decoder) -> None:
-    """Write the context of a snapshot after `token_ids` to `path`, atomically."""
+def write_context(
+    path: Path,
+    cache: HybridCache,
+    snapshot: Snapshot,
+    token_ids: Sequence[int],
+    model: Decoder,
+    notes: Mapping[str, str],
+) -> None:
+    """Write the context of a snapshot after `token_ids` to `path`, atomically; `notes` are for `read_notes`."""
     length = len(token_ids)
     tensors = {
         "token_ids": torch.tensor(token_ids, dtype=torch.int64),
@@ -66,7 +77,8 @@ def write_context(path: Path, cache: HybridCache, snapshot: Snapshot, token_ids:
         tensors[name] = rows[:, :length].cpu().contiguous()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "model": fingerprint(model)})
+        metadata = {"format": FORMAT, "fingerprint": fingerprint(model), "tokens": str(length)}
+        save_file(tensors, temporary, metadata={**notes, **metadata})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -76,15 +88,27 @@ def write_context(path: Path, cache: HybridCache, snapshot: Snapshot, token_ids:
 
 def read_context(path: Path, model: Decoder) -> Context:
     """Read a saved context; ValueError when the file is damaged or belongs to another model."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} is no saved context of this version ({FORMAT})")
-            if metadata.get("model") != fingerprint(model):
-                raise ValueError(f"{path} was saved from another model: load it with the model that saved it")
-            tensors = {name: file.get_tensor(name) for name in ("token_ids", "keys", "values", "states")}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or cut off: {error}") from error
+    if read_notes(path)["fingerprint"] != fingerprint(model):
+        raise ValueError(f"{path} was saved from another model: load it with the model that saved it")
+    with _open(path) as file:
+        tensors = {name: file.get_tensor(name) for name in ("token_ids", "keys", "values", "states")}
     token_ids = tuple(tensors.pop("token_ids").tolist())
     return Context(token_ids=token_ids, **tensors)
+
+
+def read_notes(path: Path) -> Mapping[str, str]:
+    """What was noted when a context was saved, its number of `tokens` too; ValueError when it is no saved context."""
+    with _open(path) as file:
+        notes: dict[str, str] = file.metadata() or {}
+    if notes.get("format") != FORMAT:
+        raise ValueError(f"{path} is no saved context of this version ({FORMAT})")
+    return notes
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or cut off: {error}") from error

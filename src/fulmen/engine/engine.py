@@ -6,11 +6,11 @@ A step is one sentence: schedule, run, sample, commit.
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fulmen.engine.contexts import read_context, write_context
+from fulmen.engine.contexts import NO_NOTES, read_context, write_context
 from fulmen.engine.grammar import Constraint, Grammars
 from fulmen.engine.memory import CacheMemory
 from fulmen.engine.request import ContextTooLong, QueueFull, Reply, Request, Sampled
@@ -171,8 +171,8 @@ class Engine:
         version = self.weight_version
         return [[completion_of(events[request, choice], version) for choice in range(params.n)] for request in ids]
 
-    def save_context(self, path: Path, token_ids: Sequence[int]) -> None:
-        """Compute `token_ids` unless the prefix store knows them, and write pages and states to one file."""
+    def save_context(self, path: Path, token_ids: Sequence[int], *, notes: Mapping[str, str] = NO_NOTES) -> None:
+        """Compute `token_ids` unless the prefix store knows them, and write pages, states and `notes` to one file."""
         if not self.memory.keeps_prefixes:
             raise ValueError("contexts are saved from the prefix store, and this engine has none")
         self.check(token_ids, SamplingParams())
@@ -181,7 +181,7 @@ class Engine:
         snapshot = self.memory.prefixes.match(token_ids, len(token_ids)).snapshot
         if snapshot is None or snapshot.length != len(token_ids):
             raise ValueError("no room for a snapshot: every state slot is in use; save when fewer requests run")
-        write_context(path, self._runner.cache, snapshot, token_ids, self.model)
+        write_context(path, self._runner.cache, snapshot, token_ids, self.model, notes)
 
     def load_context(self, path: Path) -> tuple[int, ...]:
         """Read a saved context into the prefix store and return its tokens: prompts that begin so continue there."""

@@ -14,11 +14,12 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from fulmen.engine.contexts import NO_NOTES
 from fulmen.engine.engine import Engine, completion_of
 from fulmen.engine.request import QueueFull
 from fulmen.trace import Completion, SamplingParams, TokenEvent
@@ -97,9 +98,9 @@ class Service:
             results.append([completion_of(choice) for choice in choices])
         return results
 
-    def save_context(self, path: Path, token_ids: Sequence[int]) -> None:
+    def save_context(self, path: Path, token_ids: Sequence[int], *, notes: Mapping[str, str] = NO_NOTES) -> None:
         """See `Engine.save_context`."""
-        self._call(lambda: self._engine.save_context(path, token_ids))
+        self._call(lambda: self._engine.save_context(path, token_ids, notes=notes))
 
     def load_context(self, path: Path) -> tuple[int, ...]:
         """See `Engine.load_context`."""

@@ -62,7 +62,7 @@ def chat_prompt(served: ServedModel, messages: Sequence[Message], options: ChatO
         tool_choice=options.tool_choice,
         parallel_tool_calls=options.parallel_tool_calls,
         response_schema=options.response_schema,
-        thinking_budget=options.thinking_budget,
+        thinking_budget=served.thinking_budget if options.thinking_budget is None else options.thinking_budget,
         keep_thinking=options.keep_thinking,
     )
 

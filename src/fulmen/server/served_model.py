@@ -45,6 +45,8 @@ class ServedModel:
     """Tokens of prompt and reply together."""
     defaults: SamplingParams = field(default_factory=lambda: SamplingParams(top_p=1.0))
     """What a request that says nothing is sampled with."""
+    thinking_budget: int | None = None
+    """Most tokens of thinking where a request names no budget and no effort; None: no limit."""
     created: int = 0
     """Unix time that `/v1/models` reports."""
 

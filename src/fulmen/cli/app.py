@@ -1,0 +1,42 @@
+"""Assembles the commands."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from fulmen.cli.bench import bench
+from fulmen.cli.chat import chat
+from fulmen.cli.complete import complete
+from fulmen.cli.context import context
+from fulmen.cli.convert import convert
+from fulmen.cli.models import models
+from fulmen.cli.pull import pull
+from fulmen.cli.serve import serve
+
+app = typer.Typer(
+    name="fulmen",
+    help="An open MiniMax-M1: chat with a model, serve it, convert it, measure it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (chat, complete, serve, pull, models, convert):
+    app.command()(command)
+app.add_typer(context, name="context")
+app.command()(bench)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fulmen {version('fulmen')}")
+        raise typer.Exit
+
+
+@app.callback()
+def fulmen(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """An open MiniMax-M1: chat with a model, serve it, convert it, measure it."""

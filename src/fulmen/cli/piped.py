@@ -1,0 +1,40 @@
+"""The chat without a terminal: each line of the input is a message, each reply is printed as it comes, and no more.
+
+Warnings go to stderr. Tool calls are printed as lines of JSON, for a program that reads along.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import TextIO
+
+from fulmen.chat.parser import TextDelta, Warning
+from fulmen.cli.session import ChatSession
+
+
+def answer_lines(session: ChatSession, lines: Iterable[str], *, out: TextIO, err: TextIO) -> None:
+    """Answer every line that is not blank, in one conversation.
+
+    Raises:
+        ValueError: a prompt can't be answered, as it is too long.
+    """
+    with asyncio.Runner() as runner:
+        for line in lines:
+            if line.strip():
+                runner.run(_answer(session, line.strip(), out, err))
+
+
+async def _answer(session: ChatSession, line: str, out: TextIO, err: TextIO) -> None:
+    async with aclosing(session.ask(line)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, TextDelta):
+                print(delta.text, end="", file=out, flush=True)
+            elif isinstance(delta, Warning):
+                print(f"fulmen: {delta.text}", file=err)
+    reply = session.messages[-1]
+    if reply.content:
+        print(file=out)
+    for call in reply.tool_calls:
+        print(json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}, ensure_ascii=False), file=out)
+    out.flush()
