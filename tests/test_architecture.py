@@ -24,18 +24,24 @@ ARROWS = {
     "config": set(),
     "trace": set(),
     "runlog": set(),
-    "catalog": {"config"},
+    "catalog": set(),
+    "config_formats": {"config"},
+    "gguf": set(),
+    "pull": {"catalog", "gguf"},
     "chat": {"trace"},
     "kernels": set(),
-    "model": {"config", "kernels"},
+    "model": {"config", "config_formats", "kernels"},
     "engine": {"config", "trace", "model", "kernels", "runlog"},
     "server": {"chat", "engine", "trace", "runlog", "config"},
-    "cli": {"config", "trace", "runlog", "catalog", "chat", "kernels", "model", "engine", "server"},
-}
+    "cli": {
+        "config", "config_formats", "trace", "runlog", "catalog", "gguf", "pull", "chat", "kernels", "model", "engine",
+        "server",
+    },
+}  # fmt: skip
 # No file here may reach torch, through whatever it imports.
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
-    "fulmen.catalog",
+    "fulmen.catalog", "fulmen.pull",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",
 ]  # fmt: skip

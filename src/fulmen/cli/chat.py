@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,18 +72,11 @@ def chat(
 
             system = read_notes(context).get("document")
             run.service.load_context(context)
-        sampling = run.sampling
         session = ChatSession(
             run.service,
             run.tokenizer,
             run.template,
-            params=replace(
-                sampling,
-                temperature=sampling.temperature if temperature is None else temperature,
-                top_p=sampling.top_p if top_p is None else top_p,
-                max_tokens=max_tokens,
-                seed=seed,
-            ),
+            params=run.params(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed),
             messages=[Message(role="system", content=system)] if system else [],
             thinking_budget=run.thinking_budget if think is None else think,
         )

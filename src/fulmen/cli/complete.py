@@ -1,7 +1,6 @@
 """`fulmen complete`: let a model continue a text, without a chat template."""
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -42,13 +41,7 @@ def complete(
 
     loaded = load(model, quantize=quantize, device=device, threads=threads)
     with running(loaded) as run:
-        params = replace(
-            run.sampling,
-            temperature=run.sampling.temperature if temperature is None else temperature,
-            top_p=run.sampling.top_p if top_p is None else top_p,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
+        params = run.params(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
         decoder = IncrementalDecoder()
         ids = run.tokenizer.encode(prompt, allow_special=True, add_bos=True)
         for event in run.service.stream(ids, params):

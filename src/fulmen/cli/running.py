@@ -52,6 +52,18 @@ class RunningModel(LoadedModel):
 
     service: "Service"
 
+    def params(
+        self, *, temperature: float | None, top_p: float | None, max_tokens: int | None = None, seed: int | None = None
+    ) -> SamplingParams:
+        """Sampling as the publisher recommends where the user chose nothing."""
+        return replace(
+            self.sampling,
+            temperature=self.sampling.temperature if temperature is None else temperature,
+            top_p=self.sampling.top_p if top_p is None else top_p,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+
 
 def model_folder(name: str) -> Path:
     """Return the folder of a checkpoint; a model that is not there yet is pulled first, with progress on stderr.

@@ -1,6 +1,5 @@
 """`fulmen serve`: a model behind OpenAI's API."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,11 +71,7 @@ def serve(
             tokenizer=run.tokenizer,
             template=run.template,
             max_context=run.service.max_context,
-            defaults=replace(
-                run.sampling,
-                temperature=run.sampling.temperature if temperature is None else temperature,
-                top_p=run.sampling.top_p if top_p is None else top_p,
-            ),
+            defaults=run.params(temperature=temperature, top_p=top_p),
             thinking_budget=run.thinking_budget if think is None else think,
             created=int(run.folder.stat().st_mtime),
         )

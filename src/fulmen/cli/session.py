@@ -96,6 +96,7 @@ class ChatSession:
 
     @system.setter
     def system(self, text: str | None) -> None:
+        """Replace it; None or "" takes it away."""
         rest = self.messages[1:] if self.system is not None else self.messages
         self.messages = ([Message(role="system", content=text)] if text else []) + rest
 

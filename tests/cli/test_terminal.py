@@ -1,0 +1,158 @@
+"""The chat at a terminal: a real `fulmen chat` behind a pseudo-terminal, and what it draws."""
+
+import io
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fulmen.chat.parser import TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart, Warning
+from fulmen.cli.reply_view import ReplyView
+from fulmen.cli.sections import split_blocks
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
+
+
+class Terminal:
+    """A program behind a pseudo-terminal that a test types into and reads from."""
+
+    def __init__(self, *command, **environment):
+        self._master, slave = pty.openpty()
+        self._process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, close_fds=True,
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environment},
+        )  # fmt: skip
+        os.close(slave)
+        self._seen = ""
+
+    def wait_for(self, text, seconds=60):
+        """Read until `text` is on the screen; what came before it is forgotten then."""
+        end = time.monotonic() + seconds
+        while text not in self._seen:
+            ready, _, _ = select.select([self._master], [], [], 0.1)
+            if ready:
+                data = os.read(self._master, 65536)
+                if b"\x1b[6n" in data:  # asks where the cursor is
+                    os.write(self._master, b"\x1b[1;1R")
+                self._seen += _ESCAPES.sub("", data.decode(errors="replace"))
+            assert time.monotonic() < end, f"no {text!r} in {self._seen[-2000:]!r}"
+        before, _, self._seen = self._seen.partition(text)
+        return before
+
+    def type(self, text):
+        os.write(self._master, text.encode())
+
+    def end(self):
+        """The exit code, once the program ends by itself."""
+        end = time.monotonic() + 20
+        while self._process.poll() is None:
+            if select.select([self._master], [], [], 0.1)[0]:
+                try:
+                    os.read(self._master, 65536)
+                except OSError:
+                    break
+            assert time.monotonic() < end, "the program did not end"
+        return self._process.wait(timeout=20)
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(checkpoint, tmp_path):
+    program = Terminal(
+        sys.executable, "-c", "from fulmen.cli import main; main()", "chat", str(checkpoint), "--temperature", "0",
+        FULMEN_HOME=os.environ.get("FULMEN_HOME", os.path.expanduser("~/.cache/fulmen")), HOME=str(tmp_path),
+    )  # fmt: skip
+    yield program
+    program.close()
+
+
+def test_ctrl_c_stops_the_reply_and_not_the_program(terminal):
+    terminal.wait_for("/help")
+    terminal.wait_for(">")
+    terminal.type("Talk on and on\r")
+    time.sleep(0.5)  # it would talk for 1,900 tokens
+    terminal.type("\x03")
+    terminal.wait_for("Stopped.")
+    terminal.type("/stats\r")
+    terminal.wait_for("stopped by you")
+    terminal.wait_for("> ")  # typed before the prompt reads keys, Ctrl-C would be a signal
+    terminal.type("\x03")
+    terminal.wait_for("Ctrl-D leaves.")
+    terminal.wait_for("> ")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_commands_and_their_errors(terminal, tmp_path):
+    terminal.wait_for("/help")
+    terminal.type("/think 5\r")
+    terminal.wait_for("at most 5 tokens")
+    terminal.type("/think much\r")
+    terminal.wait_for("not 'much'")
+    terminal.type("/nothing\r")
+    terminal.wait_for("/nothing is no command")
+    terminal.type(f"/tools {tmp_path}/none.json\r")
+    terminal.wait_for("No such file")
+    terminal.type("/system Be brief.\r")
+    terminal.wait_for("Be brief.")
+    terminal.type(f"/save {tmp_path}/talk.json\r")
+    terminal.wait_for("1 messages written")
+    assert "Be brief." in (tmp_path / "talk.json").read_text()
+    terminal.type("/exit\r")
+    assert terminal.end() == 0
+
+
+@given(st.text(st.sampled_from("ab \n\r#*`->|1.\t")))
+def test_blocks_joined_are_the_text(text):
+    blocks, last = split_blocks(text)
+    assert "".join([*blocks, last]) == text
+
+
+def drawn(*deltas, folded):
+    """What stays on the screen after a reply."""
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    with ReplyView(console, folded=folded) as view:
+        for delta in deltas:
+            view.show(delta)
+            view.refresh()
+    return _ESCAPES.sub("", console.file.getvalue())
+
+
+def test_folded_thinking_is_one_line():
+    output = drawn(ThinkingDelta("one two\nthree"), TextDelta("Answer."), folded=True)
+    assert "Thought in 3 words" in output
+    assert "Answer." in output
+
+
+def test_unfolded_thinking_is_printed_once():
+    pieces = [ThinkingDelta(piece) for piece in ("one two\nth", "ree\nfour", " five")]
+    output = drawn(*pieces, TextDelta("Answer."), folded=False)
+    assert "one two\n" in output.replace("\r", "")
+    assert "Thought in" not in output
+
+
+def test_tool_calls_and_warnings_are_shown():
+    call = (ToolCallStart(index=0, id="1", name="get_weather"), ToolCallArguments(index=0, text='{"city": "Rome"}'))
+    output = drawn(*call, Warning("the call is no JSON"), folded=True)
+    assert 'get_weather {"city": "Rome"}' in output
+    assert "Warning: the call is no JSON" in output
+
+
+def test_a_reply_can_not_steer_the_terminal():
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    with ReplyView(console, folded=True) as view:
+        view.show(TextDelta("safe\x1b]0;title\x07 and \x1b[2Jsound"))
+    assert "\x1b]0" not in console.file.getvalue()
+    assert "\x1b[2J" not in console.file.getvalue()
