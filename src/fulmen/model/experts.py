@@ -65,13 +65,14 @@ class SparseExperts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.experts_per_token = config.experts_per_token
-        # float32 in the published files and here: a rounded router picks other experts.
+        # float32 in the published files and here: a rounded router picks other experts. `Module.to` may round it all
+        # the same, so the product widens again.
         self.gate = nn.Linear(config.hidden_size, config.num_experts, bias=False, dtype=torch.float32)
         self.experts = Experts(config)
 
     def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
         """x [T, hidden] -> [T, hidden]; reports to `shared.loads` if somebody asked."""
-        probabilities = self.gate(x.float()).softmax(dim=-1)  # [T, E]
+        probabilities = functional.linear(x.float(), self.gate.weight.float()).softmax(dim=-1)  # [T, E]
         weights, expert_ids = probabilities.topk(self.experts_per_token, dim=-1)  # [T, K]
         if shared.loads is not None:
             counts = torch.bincount(expert_ids.flatten(), minlength=probabilities.shape[1])
