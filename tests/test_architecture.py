@@ -33,6 +33,7 @@ ARROWS = {
     "model": {"config", "config_formats", "kernels"},
     "engine": {"config", "trace", "model", "kernels", "runlog"},
     "server": {"chat", "engine", "trace", "runlog", "config"},
+    "__main__": {"cli"},
     "cli": {
         "config", "config_formats", "trace", "runlog", "catalog", "gguf", "pull", "chat", "kernels", "model", "engine",
         "server",

@@ -14,9 +14,15 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from fulmen.chat.template import ChatTemplate
 from fulmen.chat.tokenizer import Tokenizer
+from fulmen.config import ModelConfig, hybrid_layers
+from fulmen.engine.engine import Engine, EngineOptions
+from fulmen.engine.service import Service
+from fulmen.model.decoder import Decoder
 from fulmen.server.run import make_server
 from fulmen.server.served_model import ServedModel, ServerOptions
+from fulmen.trace import SamplingParams
 
+TINY_CONTEXT = 3000
 CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
 
 
@@ -87,3 +93,38 @@ def say(served):
     """Write down what the model says next."""
     served.service.say("Hello there.")
     return served.service.say
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tokenizer, template):
+    """A tiny random hybrid in the real engine."""
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=16,
+        layers=hybrid_layers(4, softmax_every=4),
+        intermediate_size=32,
+        num_experts=2,
+        experts_per_token=1,
+        rotary_dim=8,
+        max_context=TINY_CONTEXT,
+        initializer_range=0.5,
+    )
+    options = EngineOptions(max_running=8, max_queue=64, cache_bytes=64 << 20, page_size=16)
+    decoder = Decoder(config).requires_grad_(False).initialize(seed=0)
+    # Tokens that are no ASCII become unlikely, so that most replies are text that survives its way back in a prompt.
+    strange = [i for i, data in enumerate(tokenizer.token_bytes) if not data.isascii() or data < b"\t"]
+    decoder.lm_head.weight[strange] = 0
+    service = Service(Engine(decoder, tokenizer, options=options))
+    defaults = SamplingParams(temperature=0.0, top_p=1.0, max_tokens=48)
+    yield ServedModel(
+        name="tiny",
+        service=service,
+        tokenizer=tokenizer,
+        template=template,
+        max_context=service.max_context,
+        defaults=defaults,
+    )
+    service.close()

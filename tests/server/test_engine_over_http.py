@@ -10,18 +10,14 @@ import httpx
 import openai
 import pytest
 import torch
-from conftest import running
+from conftest import TINY_CONTEXT, running
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
-from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.service import Service
-from fulmen.model.decoder import Decoder
 from fulmen.server.served_model import ServedModel
-from fulmen.trace import SamplingParams
 
-MAX_CONTEXT = 3000
 QUESTION = [{"role": "user", "content": "Hi"}]
 WEATHER = {
     "type": "function",
@@ -52,42 +48,8 @@ class Answer(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer, template):
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=16,
-        layers=hybrid_layers(4, softmax_every=4),
-        intermediate_size=32,
-        num_experts=2,
-        experts_per_token=1,
-        rotary_dim=8,
-        max_context=MAX_CONTEXT,
-        initializer_range=0.5,
-    )
-    options = EngineOptions(max_running=8, max_queue=64, cache_bytes=64 << 20, page_size=16)
-    decoder = Decoder(config).requires_grad_(False).initialize(seed=0)
-    # Tokens that are no ASCII become unlikely, so that most replies are text that survives its way back in a prompt.
-    strange = [i for i, data in enumerate(tokenizer.token_bytes) if not data.isascii() or data < b"\t"]
-    decoder.lm_head.weight[strange] = 0
-    service = Service(Engine(decoder, tokenizer, options=options))
-    defaults = SamplingParams(temperature=0.0, top_p=1.0, max_tokens=48)
-    yield ServedModel(
-        name="tiny",
-        service=service,
-        tokenizer=tokenizer,
-        template=template,
-        max_context=service.max_context,
-        defaults=defaults,
-    )
-    service.close()
-
-
-@pytest.fixture(scope="module")
-def address(model):
-    with running(model) as address:
+def address(tiny_model):
+    with running(tiny_model) as address:
         yield address
 
 
@@ -143,14 +105,14 @@ def test_stop_string(client):
     assert (cut.text, cut.finish_reason) == (whole[: whole.index(stop)], "stop")
 
 
-def test_logprobs_are_those_of_the_model(client, model):
+def test_logprobs_are_those_of_the_model(client, tiny_model):
     reply = client.completions.create(model="tiny", prompt=[1, 2, 3], max_tokens=4, logprobs=2).choices[0].logprobs
-    decoder = model.service._engine.model
+    decoder = tiny_model.service._engine.model
     ids = [1, 2, 3]
     for token, logprob in zip(reply.tokens, reply.token_logprobs, strict=True):
         expected = decoder.logits(torch.tensor(ids))[-1].log_softmax(-1)
         ids.append(int(expected.argmax()))
-        assert token == model.tokenizer.decode(ids[-1:], skip_special=False)
+        assert token == tiny_model.tokenizer.decode(ids[-1:], skip_special=False)
         assert logprob == pytest.approx(float(expected.max()), abs=1e-3)
     assert all(len(top) <= 2 for top in reply.top_logprobs)
 
@@ -239,7 +201,7 @@ def test_context_limit_names_both_numbers(client):
 
 
 def test_reply_ends_where_the_context_does(client):
-    reply = client.completions.create(model="tiny", prompt=[7] * (MAX_CONTEXT - 5), max_tokens=100)
+    reply = client.completions.create(model="tiny", prompt=[7] * (TINY_CONTEXT - 5), max_tokens=100)
     assert (reply.choices[0].finish_reason, reply.usage.completion_tokens) == ("length", 5)
 
 
@@ -274,10 +236,10 @@ def test_killed_client_frees_its_pages(client, address):
     assert now["state_slots"] - now["state_slots_free"] <= free["state_slots"] - free["state_slots_free"] + 3
 
 
-def test_full_queue_is_429(tokenizer, template, model):
+def test_full_queue_is_429(tokenizer, template, tiny_model):
     options = EngineOptions(max_running=1, max_queue=1, cache_bytes=64 << 20, page_size=16)
-    service = Service(Engine(model.service._engine.model, tokenizer, options=options))
-    small = ServedModel(name="tiny", service=service, tokenizer=tokenizer, template=template, max_context=MAX_CONTEXT)
+    service = Service(Engine(tiny_model.service._engine.model, tokenizer, options=options))
+    small = ServedModel(name="tiny", service=service, tokenizer=tokenizer, template=template, max_context=TINY_CONTEXT)
     statuses = []
 
     def ask(address):

@@ -5,7 +5,9 @@ the last request has been answered or the time for it is up. A second signal sto
 """
 
 import logging
+import os
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -79,12 +81,23 @@ def serve(
         port: the port to listen on.
 
     Raises:
-        SystemExit: the address can't be listened on; the log says why.
+        OSError: the address can't be listened on.
     """
     options = options or ServerOptions()
     _log_to_stderr()
+    server = make_server(served, options, host=host, port=port)
+    listener = _listen(host, port)
+    port = listener.getsockname()[1]  # the one that was free, if 0 was asked for
     print(_banner(served, options, host, port), file=sys.stderr, flush=True)
-    make_server(served, options, host=host, port=port).run()
+    server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise OSError(f"can't listen on {host}:{port}: {reason}; choose another --port or --host") from error
 
 
 def _banner(served: ServedModel, options: ServerOptions, host: str, port: int) -> str:
