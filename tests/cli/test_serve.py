@@ -31,8 +31,8 @@ def serving(*arguments):
 
 
 def test_sigterm_lets_replies_finish_and_takes_no_new_ones(checkpoint):
-    body = {"model": "tiny", "prompt": "Talk", "max_tokens": 1000, "stream": True, "ignore_eos": True}
-    with serving(checkpoint, "--port", 0, "--name", "tiny") as (process, address):
+    body = {"model": "tiny", "prompt": "Talk", "n": 8, "max_tokens": 800, "stream": True, "ignore_eos": True}
+    with serving(checkpoint, "--port", 0, "--max-running", 1) as (process, address):
         with httpx.stream("POST", f"{address}/v1/completions", json=body, timeout=60) as stream:
             lines = (line.removeprefix("data: ") for line in stream.iter_lines() if line)
             chunks = [json.loads(next(lines))]
@@ -44,14 +44,15 @@ def test_sigterm_lets_replies_finish_and_takes_no_new_ones(checkpoint):
             *rest, end = list(lines)
             chunks += map(json.loads, rest)
         assert end == "[DONE]"
-        assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+        reasons = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]
+        assert reasons.count("length") == 8
         assert process.wait(timeout=20) == 0
 
 
 def test_a_second_signal_ends_it_at_once(checkpoint):
-    body = {"model": "tiny", "prompt": "Talk", "max_tokens": 1900, "stream": True, "ignore_eos": True}
+    body = {"model": "tiny", "prompt": "Talk", "n": 64, "max_tokens": 1900, "stream": True, "ignore_eos": True}
     with (
-        serving(checkpoint, "--port", 0, "--name", "tiny", "--drain-seconds", 60) as (process, address),
+        serving(checkpoint, "--port", 0, "--max-running", 1, "--drain-seconds", 60) as (process, address),
         httpx.stream("POST", f"{address}/v1/completions", json=body, timeout=60) as stream,
     ):
         next(stream.iter_lines())
