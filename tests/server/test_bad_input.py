@@ -92,6 +92,9 @@ def test_content_type_may_have_a_charset(http, say, content_type):
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
         ({"thinking_budget": -1}, "thinking_budget"),
+        ({"repetition_stop": {"tokens": 0}}, "repetition_stop.tokens"),
+        ({"repetition_stop": {"probability": 2}}, "repetition_stop.probability"),
+        ({"repetition_stop": True}, "repetition_stop"),
     ],
 )  # fmt: skip
 def test_fields(http, say, change, param):

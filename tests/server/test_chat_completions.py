@@ -7,6 +7,8 @@ import openai
 import pytest
 from scripted import Script
 
+from fulmen.trace import RepetitionStop
+
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
 WEATHER = {
     "type": "function",
@@ -168,6 +170,19 @@ def test_options_reach_the_engine(chat, say, served):
 def test_thinking_budget(chat, say, served, options, budget):
     chat(**options)
     assert served.service.requests[-1][1].thinking_budget.tokens == budget
+
+
+@pytest.mark.parametrize(
+    ("field", "stop"),
+    [
+        ({}, RepetitionStop(tokens=3000, probability=0.99)),
+        ({"repetition_stop": {"tokens": 12, "probability": 0.5}}, RepetitionStop(tokens=12, probability=0.5)),
+        ({"repetition_stop": {"tokens": 12}}, RepetitionStop(tokens=12, probability=0.99)),
+    ],
+)
+def test_repetition_stop(chat, say, served, field, stop):
+    chat(extra_body=field)
+    assert served.service.requests[-1][1].repetition_stop == stop
 
 
 def test_no_thinking_budget_unless_asked(chat, say, served):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from fulmen.trace import FinishReason, Grammar, SamplingParams, ThinkingBudget
+from fulmen.trace import FinishReason, Grammar, RepetitionStop, SamplingParams, ThinkingBudget
 
 EFFORT_BUDGETS: Mapping[str, int] = {
     "none": 0,
@@ -75,6 +75,16 @@ class WireModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
+class RepetitionStopFields(WireModel):
+    """`repetition_stop` of a request: end a reply after so many tokens in a row, each above this probability.
+
+    A probability of 1 is above none: the reply may repeat itself for as long as it likes.
+    """
+
+    tokens: int = Field(default=RepetitionStop().tokens, ge=1)
+    probability: float = Field(default=RepetitionStop().probability, ge=0, le=1)
+
+
 class SamplingFields(WireModel):
     """The sampling options that all endpoints take; OpenAI's, and in the second group those of open engines."""
 
@@ -91,6 +101,7 @@ class SamplingFields(WireModel):
     min_p: float | None = Field(default=None, ge=0, le=1)
     repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     ignore_eos: bool | None = None
+    repetition_stop: RepetitionStopFields | None = None
 
     def sampling_params(
         self,
@@ -112,6 +123,7 @@ class SamplingFields(WireModel):
             value = getattr(self, name)
             return getattr(defaults, name) if value is None else value
 
+        repetition = self.repetition_stop
         return SamplingParams(
             temperature=given("temperature"),
             top_p=given("top_p"),
@@ -129,7 +141,9 @@ class SamplingFields(WireModel):
             top_logprobs=top_logprobs,
             grammar=grammar,
             thinking_budget=thinking_budget,
-            repetition_stop=defaults.repetition_stop,
+            repetition_stop=defaults.repetition_stop
+            if repetition is None
+            else RepetitionStop(tokens=repetition.tokens, probability=repetition.probability),
         )
 
     @property
