@@ -82,6 +82,12 @@ def test_piped_chat_answers_each_line_in_one_conversation(checkpoint):
     assert output.splitlines()[0] == run(*ask, stdin="Hello").strip("\n")
 
 
+def test_piped_chat_says_on_stderr_that_a_reply_was_cut(checkpoint):
+    result = CliRunner().invoke(app, ["chat", str(checkpoint), "--max-tokens", "12"], input="Hello")
+    assert result.stderr == "fulmen: Cut after 12 tokens; --max-tokens sets the limit.\n"
+    assert "Cut" not in result.stdout
+
+
 def test_chat_that_is_too_long_says_both_numbers(checkpoint):
     with pytest.raises(ValueError, match=r"3,\d{3} tokens; the context is 2,000"):
         CliRunner().invoke(app, ["chat", str(checkpoint)], input="x" * 3000, catch_exceptions=False)

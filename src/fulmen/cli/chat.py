@@ -29,6 +29,8 @@ from fulmen.cli.options import (
 if TYPE_CHECKING:
     from fulmen.cli.session import ChatSession
 
+_REPLY_TOKENS = 1024  # a small model may fall into a loop, and a reader should not have to wait for its end
+
 
 def chat(
     model: ModelArgument = DEFAULT_MODEL,
@@ -72,6 +74,8 @@ def chat(
 
             system = read_notes(context).get("document")
             run.service.load_context(context)
+        if max_tokens is None and not run.template.thinks:
+            max_tokens = _REPLY_TOKENS
         session = ChatSession(
             run.service,
             run.tokenizer,
@@ -95,7 +99,7 @@ def _talk(session: "ChatSession", label: str) -> None:
     from fulmen.cli.terminal import TerminalChat
 
     console = Console()
-    console.print(f"[bold]Fulmen[/] [dim]{label}. /help lists the commands, Ctrl-D leaves.[/]")
+    console.print(f"[bold]Fulmen[/] [dim]{label}. /help helps, Ctrl-D leaves.[/]", highlight=False)
     TerminalChat(session, console, label=label, history=home() / "chat_history").run()
 
 

@@ -24,7 +24,8 @@ TopPOption = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Sample from the likeliest tokens that hold this probability.")
 ]
 MaxTokensOption = Annotated[
-    int | None, typer.Option(min=1, help="Most tokens of one reply. Default: what the context holds.")
+    int | None,
+    typer.Option(min=1, help="Most tokens of one reply. Default: 1,024; if the model thinks, what the context holds."),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Same seed and same input: same reply.")]
 ThinkOption = Annotated[

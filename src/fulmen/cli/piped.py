@@ -1,6 +1,6 @@
 """The chat without a terminal: each line of the input is a message, each reply is printed as it comes, and no more.
 
-Warnings go to stderr. Tool calls are printed as lines of JSON, for a program that reads along.
+Warnings go to stderr, among them that a reply was cut. Tool calls are printed as lines of JSON, for programs.
 """
 
 import asyncio
@@ -38,3 +38,5 @@ async def _answer(session: ChatSession, line: str, out: TextIO, err: TextIO) -> 
     for call in reply.tool_calls:
         print(json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}, ensure_ascii=False), file=out)
     out.flush()
+    if note := session.stats[-1].cut_short:
+        print(f"fulmen: {note}", file=err)

@@ -44,6 +44,15 @@ class ReplyStats:
     """None when the user stopped the reply."""
 
     @property
+    def cut_short(self) -> str | None:
+        """Why the reply ended before its model or its reader meant it to; None if it did not."""
+        if self.finish_reason == "length":
+            return f"Cut after {self.completion_tokens:,} tokens; --max-tokens sets the limit."
+        if self.finish_reason == "repetition":
+            return f"Stopped after {self.completion_tokens:,} tokens: the model repeats itself."
+        return None
+
+    @property
     def prefill_speed(self) -> float:
         """Computed prompt tokens per second."""
         return (self.prompt_tokens - self.cached_tokens) / max(self.prefill_seconds, 1e-9)

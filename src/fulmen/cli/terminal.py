@@ -103,6 +103,9 @@ class TerminalChat:
             self._runner.run(self._show(deltas))
         except (KeyboardInterrupt, asyncio.CancelledError):
             self.say("Stopped.")
+        else:
+            if note := self.session.stats[-1].cut_short:
+                self.say(note)
         self.console.print()
 
     async def _show(self, deltas: AsyncGenerator[Delta, None]) -> None:
