@@ -31,18 +31,25 @@ ARROWS = {
     "chat": {"trace"},
     "kernels": set(),
     "model": {"config", "config_formats", "kernels"},
+    "tasks": {"trace", "chat"},
+    "parallel": {"config", "model"},
+    "train": {
+        "config", "config_formats", "trace", "catalog", "chat", "kernels", "model", "parallel", "tasks", "runlog",
+    },
+    "rollout": {"trace", "chat", "tasks", "engine"},
+    "evals": {"trace", "chat", "tasks", "rollout", "runlog"},
     "engine": {"config", "trace", "model", "kernels", "runlog"},
     "server": {"chat", "engine", "trace", "runlog", "config"},
     "__main__": {"cli"},
     "cli": {
         "config", "config_formats", "trace", "runlog", "catalog", "gguf", "pull", "chat", "kernels", "model", "engine",
-        "server",
+        "server", "tasks", "train", "rollout", "evals",
     },
 }  # fmt: skip
 # No file here may reach torch, through whatever it imports.
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
-    "fulmen.catalog", "fulmen.pull",
+    "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.runlog",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",
 ]  # fmt: skip
