@@ -55,7 +55,7 @@ def test_a_second_signal_ends_it_at_once(checkpoint):
         serving(checkpoint, "--port", 0, "--max-running", 1, "--drain-seconds", 60) as (process, address),
         httpx.stream("POST", f"{address}/v1/completions", json=body, timeout=60) as stream,
     ):
-        lines = stream.iter_lines()  # kept: an iterator that is dropped closes the connection, which cancels the request
+        lines = stream.iter_lines()  # kept, because a dropped iterator closes the connection
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert httpx.get(f"{address}/health").status_code == 503

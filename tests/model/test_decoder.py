@@ -108,3 +108,21 @@ def test_every_parameter_has_a_gradient() -> None:
 def test_a_dense_model_has_no_router() -> None:
     with pytest.raises(ValueError, match="no experts"):
         make(CONFIGS["dense"]).forward_with_router(torch.tensor([1]), ForwardBatch.pack([1]))
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_autocast_rounds_products_and_nothing_else(config: ModelConfig) -> None:
+    model, tokens = make(config).requires_grad_(True), random_tokens(config, 100)
+    batch = ForwardBatch.pack([100])
+    exact = model(tokens, batch)
+    weights = [parameter for name, parameter in model.named_parameters() if "lm_head" not in name]
+    wanted = torch.autograd.grad(exact.square().mean(), weights, allow_unused=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(tokens, batch)
+    found = torch.autograd.grad(rounded.square().mean(), weights, allow_unused=True)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.08  # rounding may flip a close choice of experts
+    for near, true in zip(found, wanted, strict=True):
+        if true is not None and true.norm() > 1e-4:
+            assert near.dtype == torch.float32
+            assert torch.cosine_similarity(near.flatten(), true.flatten(), dim=0) > 0.95

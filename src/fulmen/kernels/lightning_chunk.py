@@ -280,7 +280,8 @@ def lightning_chunk(
 ) -> tuple[Tensor, Tensor]:
     """Lightning attention over packed sequences of any lengths, 0 included; arguments as in `dispatch.lightning`.
 
-    Differentiable once in q, k, v and state. Computes in float32, or in float64 for float64 inputs.
+    Differentiable once in q, k, v and state. Computes in float32, in float64 for float64 inputs, never in
+    what autocast says.
     """
     bounds = (0, len(q)) if cu_seqlens is None else tuple(cu_seqlens.tolist())
     if bounds[0] != 0 or bounds[-1] != len(q) or any(start > end for start, end in pairwise(bounds)):
@@ -288,7 +289,8 @@ def lightning_chunk(
     if state is None:
         heads, dim = q.shape[1:]
         state = q.new_zeros(len(bounds) - 1, heads, dim, dim, dtype=compute_dtype(q))
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
-        return _LightningChunk.apply(q, k, v, slopes, state, bounds)
-    out, final, _ = _forward(q, k, v, slopes, state, bounds, keep=False)
-    return out, final
+    with torch.autocast(q.device.type, enabled=False):
+        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
+            return _LightningChunk.apply(q, k, v, slopes, state, bounds)
+        out, final, _ = _forward(q, k, v, slopes, state, bounds, keep=False)
+        return out, final

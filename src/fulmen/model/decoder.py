@@ -64,7 +64,8 @@ class DecoderLayer(nn.Module):
         out = self.block_sparse_moe(x, shared)
         if not self.has_shared_expert:
             return out
-        share = torch.sigmoid(nn.functional.linear(x.float(), self.coefficient.weight.float()))  # [T, 1]
+        with torch.autocast(x.device.type, enabled=False):
+            share = torch.sigmoid(nn.functional.linear(x.float(), self.coefficient.weight.float()))  # [T, 1]
         return torch.lerp(out.float(), self.shared_mlp(x).float(), share).to(x.dtype)
 
 

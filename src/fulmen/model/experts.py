@@ -55,8 +55,15 @@ class Experts(nn.Module):
         self.w2 = nn.Parameter(torch.empty(shape[0], shape[2], shape[1]))
 
     def forward(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
-        """x [T, hidden], expert_ids [T, K], weights [T, K] float32 -> [T, hidden]."""
-        return grouped_experts(x, expert_ids, weights, self.w13, self.w2)
+        """x [T, hidden], expert_ids [T, K], weights [T, K] float32 -> [T, hidden].
+
+        Autocast rounds the inputs of the products, as it does those of `nn.Linear`.
+        """
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        x, w13, w2 = x.to(dtype), self.w13.to(dtype), self.w2.to(dtype)
+        with torch.autocast(kind, enabled=False):
+            return grouped_experts(x, expert_ids, weights, w13, w2)
 
 
 class SparseExperts(nn.Module):
@@ -72,7 +79,8 @@ class SparseExperts(nn.Module):
 
     def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
         """x [T, hidden] -> [T, hidden]; reports to `shared.loads` if somebody asked."""
-        probabilities = functional.linear(x.float(), self.gate.weight.float()).softmax(dim=-1)  # [T, E]
+        with torch.autocast(x.device.type, enabled=False):
+            probabilities = functional.linear(x.float(), self.gate.weight.float()).softmax(dim=-1)  # [T, E]
         weights, expert_ids = probabilities.topk(self.experts_per_token, dim=-1)  # [T, K]
         if shared.loads is not None:
             counts = torch.bincount(expert_ids.flatten(), minlength=probabilities.shape[1])

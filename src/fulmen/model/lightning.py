@@ -57,6 +57,7 @@ class LightningAttention(nn.Module):
         q, k, v = qkv.view(-1, self.num_heads, 3 * self.head_dim).split(self.head_dim, dim=-1)  # each [T, H, D]
         out = self._attend(q, k, v, shared)  # [T, H, D]
         gate = torch.sigmoid(self.output_gate(x))  # [T, H * D]
+        out = out.to(self.norm.weight.dtype)  # under autocast it is bfloat16, and the weights are float32
         return self.out_proj(self.norm(out.reshape(gate.shape)) * gate)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, shared: ForwardPass) -> Tensor:
