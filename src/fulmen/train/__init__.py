@@ -1,0 +1,1 @@
+"""Training: samples to new weights. Never imports the engine."""
