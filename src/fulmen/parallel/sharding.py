@@ -1,0 +1,29 @@
+"""Fully sharded data parallelism (FSDP2) around a finished model: each process keeps a part of every weight.
+
+A layer's weights are gathered when its forward begins and freed when it ends; gradients are summed over the processes
+and scattered. The model knows nothing of it.
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from fulmen.parallel.ranks import Ranks
+
+
+def shard(root: nn.Module, layers: Iterable[nn.Module], ranks: Ranks) -> None:
+    """Shard each layer by itself and what is left of `root` as one more group; in place.
+
+    The same weights must be in all processes before. Gradients become sums over the processes, not means: losses are
+    divided by the whole step's total already. A process alone is left as it is.
+    """
+    if ranks.world_size == 1:
+        return
+    mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+    for module in (*layers, root):
+        fully_shard(module, mesh=mesh)
+    for module in root.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
