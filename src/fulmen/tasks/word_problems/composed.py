@@ -141,13 +141,19 @@ EVENTS = (
     ),
     Piece(
         name="every_day",
-        texts=("For {d} days {name} uses up {c} {items} a day.", "{name} then gives away {c} {items} a day for {d} days."),
+        texts=(
+            "For {d} days {name} uses up {c} {items} a day.",
+            "{name} then gives away {c} {items} a day for {d} days.",
+        ),
         numbers={"c": range(2, 15), "d": range(2, 8)},
         steps=("used=c*d", "left=x-used"),
     ),
     Piece(
         name="two_losses",
-        texts=("{c} {items} are eaten by mice and {d} are stolen.", "{name} throws away {c} {items} and hides {d} others."),
+        texts=(
+            "{c} {items} are eaten by mice and {d} are stolen.",
+            "{name} throws away {c} {items} and hides {d} others.",
+        ),
         numbers={"c": range(2, 30), "d": range(2, 30)},
         steps=("gone=c+d", "left=x-gone"),
     ),

@@ -7,6 +7,7 @@ NAMES = (
     "Ravi", "Sara", "Tom", "Lucy", "Peter", "Maria", "Alice", "Daniel",
 )  # fmt: skip
 
+# fmt: off
 WORDS: dict[str, tuple[str, ...]] = {
     "items": (
         "apples", "marbles", "stickers", "pencils", "cookies", "oranges", "stamps", "cards", "shells", "balloons",
@@ -27,6 +28,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "machine": ("machine", "printer", "robot", "press", "oven"),
     "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday"),
 }
+# fmt: on
 """Kinds of words; a text names one in braces."""
 
 DISTRACTORS = (
