@@ -10,6 +10,7 @@ from fulmen.cli.chat import chat
 from fulmen.cli.complete import complete
 from fulmen.cli.context import context
 from fulmen.cli.convert import convert
+from fulmen.cli.evaluate import evaluate
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
@@ -25,6 +26,7 @@ for command in (chat, complete, serve, pull, models, convert):
     app.command()(command)
 app.add_typer(context, name="context")
 app.command()(bench)
+app.command(name="eval")(evaluate)
 
 
 def _show_version(wanted: bool) -> None:
