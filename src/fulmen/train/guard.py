@@ -1,0 +1,43 @@
+"""The guard on the gradient norm, which ends a spike before it reaches the weights. No torch here."""
+
+from collections import deque
+from statistics import median
+from typing import Any
+
+from fulmen.train.settings import GuardSettings
+
+
+class NormGuard:
+    """Compares each step's gradient norm with the running median, and counts the rollbacks of the stage.
+
+    Example::
+
+        guard = NormGuard(GuardSettings(threshold=8.0, window=3))
+        [guard.trips(norm) for norm in (1.0, 1.2, 1.1, 2.0, 50.0)]  # the last alone is True
+    """
+
+    def __init__(self, settings: GuardSettings) -> None:
+        self.settings = settings
+        self.rollbacks = 0
+        self._norms: deque[float] = deque(maxlen=settings.window)
+
+    def trips(self, norm: float) -> bool:
+        """Whether the norm is a spike; one that isn't joins the median."""
+        if len(self._norms) == self.settings.window and norm > self.settings.threshold * median(self._norms):
+            return True
+        self._norms.append(norm)
+        return False
+
+    @property
+    def slow_down(self) -> float:
+        """The factor of the learning rate after the rollbacks so far."""
+        return self.settings.slow_down**self.rollbacks
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen, JSON-able."""
+        return {"rollbacks": self.rollbacks, "norms": list(self._norms)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.rollbacks = state["rollbacks"]
+        self._norms = deque(state["norms"], maxlen=self.settings.window)
