@@ -43,7 +43,7 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["chat", "smollm"], 2, "Known models: smollm2-135m, minimax-m1-40k"),
+        (["chat", "smollm"], 2, "Known models: spark, smollm2-135m, minimax-m1-40k"),
         (["pull", "smollm2-135"], 2, "Did you mean smollm2-135m?"),
         (["serve", "minimax-m1-80k"], 2, "too large"),
         (["context", "show", "/nowhere/x"], 1, "/nowhere/x"),
