@@ -1,0 +1,117 @@
+"""Requests in words: what a user says who wants a tool called with certain arguments."""
+
+import random
+import re
+from collections.abc import Mapping
+
+from fulmen.tasks.calls.parameter import Parameter
+from fulmen.tasks.calls.tools import InventedTool
+from fulmen.tasks.calls.values import KINDS, Value
+from fulmen.tasks.wording import with_article
+
+_OPENINGS = (
+    "{} {}", "{} {}", "Please {} {}", "Can you {} {}?", "Could you {} {}?", "I want to {} {}", "I need to {} {}",
+    "I would like to {} {}", "Help me {} {}", "Let us {} {}", "You should {} {}", "Time to {} {}", "Now {} {}",
+    "Would you {} {} for me?", "Please {} {} for me",
+)  # fmt: skip
+_INLINE = (
+    "with {label} {value}", "with the {label} {value}", "{label} {value}", "{label}: {value}", "{label} = {value}",
+    "using {value} as the {label}", "with {value} as the {label}", "the {label} being {value}",
+)  # fmt: skip
+_SENTENCES = (
+    "The {label} is {value}.", "The {label} should be {value}.", "Use {value} as the {label}.",
+    "My {label} is {value}.", "Take {value} for the {label}.", "Set the {label} to {value}.", "{value} is the {label}.",
+)  # fmt: skip
+_FLAGS = {
+    True: ("with {label}", "{label} on", "{label}: yes", "{label} yes", "and {label} please", "{label}: true"),
+    False: ("without {label}", "{label} off", "{label}: no", "no {label}", "but no {label}", "{label}: false"),
+}
+_CHOICES = (
+    "{value} {label}",
+    "with {label} {value}",
+    "{label}: {value}",
+    "{label} {value}",
+    "as {value}",
+    "in {value}",
+)
+_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_BRACES = re.compile(r"\{(\w+)\}")
+
+
+def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, Value]) -> str:
+    """Ask for what `tool` does, with these values for its parameters and nothing about the others."""
+    if tool.requests:
+        return _fill(rng.choice(tool.requests), values)
+    thing = rng.choice((f"the {tool.thing}", with_article(tool.thing), f"my {tool.thing}"))
+    opening = rng.choice(_OPENINGS).format(tool.deed.replace("_", " "), thing)
+    question = opening.endswith("?")
+    inline: list[str] = []
+    after: list[str] = []
+    for parameter in rng.sample(tool.parameters, len(tool.parameters)):
+        if parameter.name in values:
+            value = values[parameter.name]
+            if parameter.kind != "flag" and rng.random() < 0.25:
+                after.append(_fit(rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value)))
+            else:
+                inline.append(_inline(rng, tool, parameter, value))
+    sentence = opening.rstrip("?") + _joined(rng, inline)
+    end = "?" if question else rng.choice((".", ".", ""))
+    if after and not end:
+        end = "."
+    return " ".join([_capital(sentence) + end, *after])
+
+
+def _fill(template: str, values: Mapping[str, Value]) -> str:
+    """A request of a family; a bracket stays when its parameters have values."""
+
+    def optional(match: re.Match[str]) -> str:
+        return match[1] if all(name in values for name in _BRACES.findall(match[1])) else ""
+
+    return _BRACES.sub(lambda match: values[match[1]].text, _BRACKETS.sub(optional, template))
+
+
+def _inline(rng: random.Random, tool: InventedTool, parameter: Parameter, value: Value) -> str:
+    """A value in the middle of the sentence; without its label only where the schema tells whose it is."""
+    label, text = parameter.label, _spell(rng, parameter, value)
+    if parameter.kind == "flag":
+        return rng.choice(_FLAGS[bool(value.json)]).format(label=label)
+    if parameter.choices:
+        alone = sum(len(other.choices) > 0 for other in tool.parameters) == 1
+        return _fit(rng.choice(_CHOICES[: None if alone else 4]), label, text)
+    if parameter.kind == "count" and label.endswith("s") and rng.random() < 0.6:
+        return f"{rng.choice(('with ', 'for ', ''))}{text} {label}"
+    kind = KINDS[parameter.kind]
+    only_one = sum(other.type == parameter.type and not other.choices for other in tool.parameters) == 1
+    if kind.phrase and (only_one or parameter.described) and _only_of_kind(tool, parameter) and rng.random() < 0.5:
+        return kind.phrase.format(text) if parameter.kind != "text" else text
+    return _fit(rng.choice(_INLINE), label, text)
+
+
+def _only_of_kind(tool: InventedTool, parameter: Parameter) -> bool:
+    return sum(other.kind == parameter.kind for other in tool.parameters) == 1
+
+
+def _spell(rng: random.Random, parameter: Parameter, value: Value) -> str:
+    """The value in the request: texts in quotes, choices in any case."""
+    if parameter.kind == "text":
+        return f"'{value.text}'" if rng.random() < 0.6 else f'"{value.text}"'
+    if parameter.choices and rng.random() < 0.3:
+        return rng.choice((value.text.upper(), value.text.capitalize()))
+    return value.text
+
+
+def _fit(form: str, label: str, text: str) -> str:
+    return form.format(label=label, value=text)
+
+
+def _joined(rng: random.Random, phrases: list[str]) -> str:
+    if not phrases:
+        return ""
+    separator = rng.choice((" ", ", ", " and "))
+    if separator == " and " and len(phrases) > 1:
+        return " " + ", ".join(phrases[:-1]) + " and " + phrases[-1]
+    return rng.choice((" ", " ", ", ", ": ")) + separator.join(phrases)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,31 @@
+"""English in small: articles, plurals, and whether a text says a phrase."""
+
+import re
+
+
+def with_article(noun: str) -> str:
+    """A noun after its indefinite article.
+
+    Example: `with_article("alarm")` is "an alarm".
+    """
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def plural(noun: str) -> str:
+    """The regular plural.
+
+    Example: `plural("city")` is "cities", `plural("box")` is "boxes".
+    """
+    if noun.endswith(("s", "x", "ch", "sh", "z")):
+        return noun + "es"
+    if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
+        return noun[:-1] + "ies"
+    return noun + "s"
+
+
+def says(text: str, phrase: str) -> bool:
+    """Whether a text holds a phrase, in any case, and not as a part of a longer word or number.
+
+    Example: `says("It is 42.", "42")`, but not `says("It is 42.5", "42")` or `says("It is -42", "42")`.
+    """
+    return re.search(rf"(?<![\w.-]){re.escape(phrase)}(?!\w|[.,:-]\w)", text, re.IGNORECASE) is not None

@@ -1,0 +1,184 @@
+"""Tool calls: gold is gold, what is to be copied can be copied, and the test split's tools are new in every word."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from dialogue_proofs import prove_grammar, prove_round_trip, prove_scores, prove_splits, take
+
+from fulmen.chat.message import Message, ToolCall
+from fulmen.tasks.calls import TASKS
+from fulmen.tasks.calls.cases import CASES
+from fulmen.tasks.calls.tools import deeds_and_things, families, labels
+from fulmen.tasks.lexicon import split_of
+from fulmen.tasks.wording import says
+
+TASK = TASKS["tool_calls"]()
+splits = pytest.mark.parametrize("split", ["train", "test"])
+SPELT = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+
+
+@splits
+def test_task_proves_itself(split):
+    for seed in range(12):
+        examples = take(TASK, split, seed, 100)
+        prove_scores(TASK, examples)
+        prove_round_trip(examples)
+
+
+def test_splits_share_no_problem():
+    prove_splits(TASK, 2000)
+
+
+@splits
+def test_demonstrations_keep_to_the_schemas(split):
+    for example in take(TASK, split, 3, 300):
+        prove_grammar(example)
+
+
+@splits
+def test_calls_name_given_tools_and_hold_what_is_required(split):
+    for example in take(TASK, split, 4, 3000):
+        tools = {tool.name: tool.parameters for tool in example.tools}
+        assert 1 <= len(tools) == len(example.tools) <= 5
+        for tool in example.tools:
+            assert re.fullmatch(r"[a-zA-Z0-9_]{1,64}", tool.name)
+            assert 1 <= len(tool.parameters["properties"]) <= 4
+        for call in example.reference["calls"]:
+            schema = tools[call["name"]]
+            assert set(schema["required"]) <= set(call["arguments"]) <= set(schema["properties"])
+        if not example.reference["calls"] and "missing" in example.demonstration.thinking:
+            name, missing = re.fullmatch(r"tool: (\w+); (\w+) is missing", example.demonstration.thinking).groups()
+            assert missing in tools[name]["required"]
+
+
+@splits
+def test_values_stand_in_the_request(split):
+    for example in take(TASK, split, 5, 3000):
+        said = " ".join(message.content for message in example.messages if message.role == "user")
+        schemas = {tool.name: tool.parameters["properties"] for tool in example.tools}
+        for call in example.reference["calls"]:
+            for name, value in call["arguments"].items():
+                if isinstance(value, bool):
+                    assert name.replace("_", " ") in said
+                elif isinstance(value, int | float):
+                    assert str(value) in said or any(
+                        SPELT[w] == value for w in re.findall("[a-z]+", said) if w in SPELT
+                    ), example
+                elif "enum" in schemas[call["name"]][name]:
+                    assert value in schemas[call["name"]][name]["enum"]
+                else:
+                    assert value in said, (value, said)
+
+
+def words_of(split):
+    tools = [tool for seed in range(4) for example in take(TASK, split, seed, 3000) for tool in example.tools]
+    names = {tool.name for tool in tools}
+    return names, {name for tool in tools for name in tool.parameters["properties"]}
+
+
+def test_tools_of_the_test_split_are_unseen():
+    train_names, train_parameters = words_of("train")
+    test_names, test_parameters = words_of("test")
+    assert len(train_names) > 5000
+    assert len(test_names) > 3000
+    assert not {name.lower() for name in train_names} & {name.lower() for name in test_names}
+    assert not train_parameters & test_parameters
+    assert len(test_parameters) > 200
+    for one, other in zip(deeds_and_things("train"), deeds_and_things("test"), strict=True):
+        assert not set(one) & set(other)
+        assert len(other) > 40
+    used = {word for names in labels("train").values() for name in names for word in name.split()[:1]}
+    assert not used & test_parameters
+    assert all(names for names in labels("test").values())
+    assert not {f.name for f in families("train")} & {f.name for f in families("test")}
+
+
+def test_values_of_the_test_split_are_unseen():
+    def copied(split):
+        calls = [call for example in take(TASK, split, 1, 4000) for call in example.reference["calls"]]
+        return {value for call in calls for value in call["arguments"].values() if isinstance(value, str)}
+
+    names = {value for value in copied("test") if re.fullmatch(r"[A-Z][a-z]+", value)}
+    seen = copied("train")
+    shared = names & seen
+    assert len(names) > 100
+    assert shared <= {
+        "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
+    }  # fmt: skip
+
+
+def test_every_situation_occurs():
+    examples = take(TASK, "test", 2, 2000)
+    counts = [len(example.reference["calls"]) for example in examples]
+    assert 0.15 < counts.count(0) / 2000 < 0.35
+    assert counts.count(2) > 100
+    assert sum(len(example.messages) == 3 for example in examples) > 50
+    for phrase in ("no tool", "is missing", " = "):
+        assert sum(phrase in example.demonstration.thinking for example in examples) > 40
+    assert sum(CASES.values()) == 100
+
+
+@splits
+def test_requests_of_families_name_every_parameter(split):
+    for family in families(split):
+        for request in family.requests:
+            assert set(re.findall(r"{(\w+)}", request)) == {parameter.name for parameter in family.parameters}, request
+
+
+def first_call():
+    return next(e for e in take(TASK, "test", 0, 100) if len(e.reference["calls"]) == 1)
+
+
+def test_almost_right_calls_are_wrong():
+    example = first_call()
+    (call,) = example.demonstration.tool_calls
+    given = json.loads(call.arguments)
+
+    def judged(*calls):
+        return TASK.score(example, Message(role="assistant", tool_calls=calls))
+
+    assert judged(replace(call, arguments=json.dumps(given, indent=1, sort_keys=True))).value == 1
+    for arguments in ("{}", "[1", json.dumps({**given, "more": 1}), "[" * 100000):
+        score = judged(replace(call, arguments=arguments))
+        assert (score.value, score.parts["decision"], score.parts["name"]) == (0, 1, 1)
+    score = judged(replace(call, name=call.name + "x"))
+    assert (score.value, score.parts["decision"], score.parts["name"]) == (0, 1, 0)
+    assert judged(call, call).value == 0
+    assert judged().parts["decision"] == 0
+
+
+def test_numbers_are_compared_as_json():
+    example = first_call()
+    reference = {"calls": [{"name": "f", "arguments": {"n": 4, "b": True}}]}
+    example = replace(example, reference=reference)
+
+    def value(arguments):
+        call = ToolCall(id="", name="f", arguments=arguments)
+        return TASK.score(example, Message(role="assistant", tool_calls=(call,))).value
+
+    assert value('{"b": true, "n": 4.0}') == 1
+    assert value('{"b": 1, "n": 4}') == value('{"b": true, "n": "4"}') == value('{"b": true, "n": 4.5}') == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "said"),
+    [
+        ("It is 42.", "42", True),
+        ("42", "42", True),
+        ("It is 42.5", "42", False),
+        ("It is 1,042", "42", False),
+        ("-42", "42", False),
+        ("No TOOL fits", "no tool", True),
+        ("no tools", "no tool", False),
+        ("(Paris)", "Paris", True),
+        ("", "Paris", False),
+    ],
+)
+def test_phrases_are_found_whole(text, phrase, said):
+    assert says(text, phrase) == said
+
+
+def test_words_belong_to_one_split_for_good():
+    assert [split_of(word) for word in ("Harold", "harold", "city", "Paris")] == ["train", "train", "test", "train"]
