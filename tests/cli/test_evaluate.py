@@ -51,7 +51,7 @@ def test_a_table_and_a_file(checkpoint, tmp_path):
     [row] = [line for line in result.stdout.splitlines() if line.startswith("shouting")]
     assert row.split()[1:5] == ["0.750", "0.250", "0.750", "4"]
     facts = json.loads(out.read_text())
-    assert (facts["model"], facts["max_tokens"]) == ("tiny", 20)
+    assert (facts["model"], facts["settings"]["max_tokens"]) == ("tiny", 20)
     [task] = facts["tasks"]
     assert (task["mean"], task["parts"], task["mean_tokens"], task["cut"]) == (0.75, {"some": 1.0}, 20, 4)
     assert task["failures"][0]["messages"] == [{"role": "user", "content": "test 9 1"}]

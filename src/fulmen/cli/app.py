@@ -14,6 +14,7 @@ from fulmen.cli.evaluate import evaluate
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
+from fulmen.cli.train_recipe import train_recipe
 
 app = typer.Typer(
     name="fulmen",
@@ -27,6 +28,9 @@ for command in (chat, complete, serve, pull, models, convert):
 app.add_typer(context, name="context")
 app.command()(bench)
 app.command(name="eval")(evaluate)
+train = typer.Typer(help="Train models.", no_args_is_help=True)
+train.command(name="recipe")(train_recipe)
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,7 +1,9 @@
 """`fulmen eval`: a model on held-out problems of the tasks."""
 
+import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from fulmen.cli.options import DeviceOption, MaxContextOption, QuantizeOption, T
 
 if TYPE_CHECKING:
     from fulmen.cli.running import LoadedModel
-    from fulmen.evals.held_out import TaskResult
+    from fulmen.evals.held_out import EvaluationSettings, TaskResult
     from fulmen.rollout.policy import EnginePolicy
     from fulmen.tasks.task import Task
 
@@ -34,6 +36,7 @@ def evaluate(
 ) -> None:
     """Score a model on held-out problems: the mean of each task, its standard error, and the worst failures."""
     from fulmen.cli.running import load
+    from fulmen.evals.held_out import EvaluationSettings
     from fulmen.tasks.registry import TASKS, make_task
 
     if list_tasks:
@@ -42,41 +45,55 @@ def evaluate(
     if model is None:
         raise ValueError("MODEL is missing: name a model, or give --list to see the tasks")
     tasks = [make_task(name) for name in task or TASKS]
+    settings = EvaluationSettings(
+        count=limit,
+        seed=seed,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        thinking_budget=think,
+        batch=batch,
+        max_context=max_context,
+    )
     loaded = load(model, quantize=quantize, device=device, threads=threads)
-    policy = make_policy(loaded, temperature, max_tokens, think, batch, max_context)
-    results = []
-    for each in tasks:
-        results.append(run_task(each, policy, limit, seed))
-        if out is not None:  # after each task, so that an interruption loses one at most
-            settings = {"temperature": temperature, "max_tokens": max_tokens, "think": think}
-            write_results(out, loaded, settings, results)
-    print_results(loaded.label, results)
+    print_results(evaluate_tasks(loaded, tasks, settings, out))
 
 
-def make_policy(
+def evaluate_tasks(
     loaded: "LoadedModel",
-    temperature: float,
-    max_tokens: int,
-    thinking_budget: int | None,
-    batch: int,
-    max_context: int | None,
-) -> "EnginePolicy":
-    """An engine around a model for `batch` replies at once, of contexts up to `max_context` or the model's own."""
+    tasks: "Sequence[Task]",
+    settings: "EvaluationSettings",
+    out: Path | None = None,
+    *,
+    known: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Evaluate all tasks but those `known`, which are results of before; returns what is written to `out`."""
+    policy = _make_policy(loaded, settings)
+    done = {result["task"]: result for result in known}
+    facts = {"model": loaded.name, "label": loaded.label, "settings": dataclasses.asdict(settings)}
+    for task in tasks:
+        if task.name not in done:
+            done[task.name] = _run_task(task, policy, settings).to_json()
+            if out is not None:  # after each task, so that an interruption loses one at most
+                _write(out, facts | {"tasks": list(done.values())})
+    return facts | {"tasks": [done[task.name] for task in tasks]}
+
+
+def _make_policy(loaded: "LoadedModel", settings: "EvaluationSettings") -> "EnginePolicy":
     from fulmen.engine.engine import Engine, EngineOptions
     from fulmen.rollout.policy import EnginePolicy
     from fulmen.trace import SamplingParams
 
-    options = EngineOptions(max_context=max_context, max_running=batch, prefix_store=False)
+    options = EngineOptions(max_context=settings.max_context, max_running=settings.batch, prefix_store=False)
     return EnginePolicy(
         Engine(loaded.decoder, loaded.tokenizer, options=options),
         loaded.tokenizer,
         loaded.template,
-        params=SamplingParams(temperature=temperature, max_tokens=max_tokens),
-        thinking_budget=thinking_budget,
+        params=SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens),
+        thinking_budget=settings.thinking_budget,
     )
 
 
-def run_task(task: "Task", policy: "EnginePolicy", limit: int, seed: int) -> "TaskResult":
+def _run_task(task: "Task", policy: "EnginePolicy", settings: "EvaluationSettings") -> "TaskResult":
     """Evaluate one task with a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress
@@ -85,25 +102,28 @@ def run_task(task: "Task", policy: "EnginePolicy", limit: int, seed: int) -> "Ta
     from fulmen.evals.held_out import evaluate
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task(task.name, total=limit)
+        bar = progress.add_task(task.name, total=settings.count)
         try:
             return evaluate(
-                task, policy, count=limit, seed=seed, report=lambda done: progress.update(bar, completed=done)
+                task,
+                policy,
+                count=settings.count,
+                seed=settings.seed,
+                report=lambda done: progress.update(bar, completed=done),
             )
         except ContextTooLong as error:
             raise ValueError(f"task {task.name}: {error}. Allow more with --max-context") from error
 
 
-def write_results(path: Path, loaded: "LoadedModel", settings: dict[str, Any], results: "list[TaskResult]") -> None:
-    """Write results as JSON, to the side first."""
-    facts = {"model": loaded.name, "label": loaded.label, **settings, "tasks": [r.to_json() for r in results]}
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    """Write JSON to the side and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 
-def print_results(label: str, results: "list[TaskResult]") -> None:
+def print_results(facts: dict[str, Any]) -> None:
     """Print one row for each task."""
     from rich.console import Console
     from rich.table import Table
@@ -113,19 +133,16 @@ def print_results(label: str, results: "list[TaskResult]") -> None:
     for heading in ("score", "+-", "fully right", "n", "tokens", "cut", "s"):
         table.add_column(heading, justify="right", header_style="bold")
     table.add_column("parts", header_style="bold")
-    for result in results:
-        parts = ", ".join(f"{name} {value:.3f}" for name, value in result.parts.items())
+    for result in facts["tasks"]:
         table.add_row(
-            result.task,
-            f"{result.mean:.3f}",
-            f"{result.standard_error:.3f}",
-            f"{result.fully_right:.3f}",
-            str(result.count),
-            f"{result.mean_tokens:.1f}",
-            str(result.cut),
-            f"{result.seconds:.1f}",
-            parts,
+            result["task"],
+            *(f"{result[key]:.3f}" for key in ("mean", "standard_error", "fully_right")),
+            str(result["count"]),
+            f"{result['mean_tokens']:.1f}",
+            str(result["cut"]),
+            f"{result['seconds']:.1f}",
+            ", ".join(f"{name} {value:.3f}" for name, value in result["parts"].items()),
         )
     console = Console()
-    console.print(label, style="bold", highlight=False)
+    console.print(facts["label"], style="bold", highlight=False)
     console.print(table)

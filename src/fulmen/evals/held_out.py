@@ -21,6 +21,27 @@ MAX_FAILURES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationSettings:
+    """How a model is evaluated.
+
+    Example: `EvaluationSettings(count=500, seed=1, max_tokens=256)` is greedy, as the default is.
+    """
+
+    count: int = 500
+    """Examples of each task."""
+    seed: int = 1
+    """Of the examples."""
+    temperature: float = 0.0
+    max_tokens: int = 512
+    """Most tokens of one reply."""
+    thinking_budget: int | None = None
+    batch: int = 32
+    """Replies written side by side."""
+    max_context: int | None = None
+    """Tokens of prompt and reply; None: what the model is meant for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """A reply that was not fully right, for a human to read.
 
