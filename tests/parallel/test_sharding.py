@@ -38,14 +38,18 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_as_one(sharded: Path, tmp_path: Path) -> None:
     assert start(ALONE, tmp_path) == 0
     for one, two in zip(metrics(tmp_path), metrics(sharded), strict=True):
-        for name, value in one.items():
-            assert two[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), name
+        tolerance = 1e-3 if one["stage"] == "third" else 1e-5  # bfloat16 rounds neighbours apart
+        for name in ("loss", "aux_loss", "grad_norm"):
+            assert two[name] == pytest.approx(one[name], rel=tolerance), name
+        assert {name: two[name] for name in ("step", "stage", "tokens")} == {
+            name: one[name] for name in ("step", "stage", "tokens")
+        }
     one, two = (load_checkpoint(folder / "second") for folder in (tmp_path, sharded))
     for name, parameter in one.named_parameters():
         torch.testing.assert_close(parameter, two.get_parameter(name), atol=1e-4, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("call", [12, 21])  # each process computes two micro-batches per step: steps 6 and 11
+@pytest.mark.parametrize("call", [12, 27])  # each process computes two micro-batches per step: steps 6 and 14
 def test_a_killed_run_of_two_continues_to_the_last_bit(sharded: Path, tmp_path: Path, call: int) -> None:
     assert start(TWO, tmp_path, "--die-at", str(call)) != 0
     assert len(metrics(tmp_path)) == (call - 1) // 2
@@ -57,7 +61,7 @@ def test_one_process_continues_what_two_began(sharded: Path, tmp_path: Path) -> 
     assert start(TWO, tmp_path, "--die-at", "12") != 0
     assert start(ALONE, tmp_path) == 0
     for one, two in zip(metrics(tmp_path), metrics(sharded), strict=True):
-        assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-3 if one["stage"] == "third" else 1e-5)
 
 
 def test_a_process_alone_needs_no_group() -> None:

@@ -39,8 +39,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_trains_through_its_stages(undisturbed: Path) -> None:
     lines = metrics(undisturbed)
-    assert [line["step"] for line in lines] == list(range(1, 13))
-    assert [line["stage"] for line in lines] == ["first"] * 8 + ["second"] * 4
+    assert [line["step"] for line in lines] == list(range(1, 15))
+    assert [line["stage"] for line in lines] == ["first"] * 8 + ["second"] * 4 + ["third"] * 2
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
     assert all(line["aux_loss"] > 1.9 and line["imbalance"] >= 1 for line in lines)
     assert set(lines[0]) >= {"tokens", "grad_norm", "learning_rate", "trained_fraction"}
@@ -49,14 +49,14 @@ def test_a_run_trains_through_its_stages(undisturbed: Path) -> None:
     assert not torch.equal(first.lm_head.weight, second.lm_head.weight)
 
 
-@pytest.mark.parametrize("call", [1, 22, 27, 46])  # before any step, within steps 6 and 7, in the second stage
+@pytest.mark.parametrize("call", [1, 22, 27, 46, 55])  # before any step, within steps 6, 7, 12 and 14
 def test_a_killed_run_continues_to_the_last_bit(undisturbed: Path, tmp_path: Path, call: int) -> None:
     killed = subprocess.run([*PROGRAM, tmp_path, "--die-at", str(call)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(metrics(tmp_path)) == (call - 1) // 4
     subprocess.run([*PROGRAM, tmp_path], check=True)
     assert metrics(tmp_path) == metrics(undisturbed)
-    ours, theirs = (load_checkpoint(folder / "second") for folder in (tmp_path, undisturbed))
+    ours, theirs = (load_checkpoint(folder / "third") for folder in (tmp_path, undisturbed))
     for name, parameter in ours.named_parameters():
         assert torch.equal(parameter, theirs.get_parameter(name)), name
 
@@ -146,5 +146,5 @@ def test_a_gradient_that_is_no_number_stops_too(tmp_path: Path, monkeypatch: pyt
 def test_stages_and_checkpoints_must_fit(undisturbed: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="each needs a name of its own"):
         run_stages(CONFIG, [stage(), stage()], lambda _: CountingSource(), tmp_path)
-    with pytest.raises(ValueError, match="belongs to a stage 'second'"):
+    with pytest.raises(ValueError, match="belongs to a stage 'third'"):
         run_stages(CONFIG, [stage()], lambda _: CountingSource(), undisturbed)

@@ -8,7 +8,8 @@ from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.model.decoder import Decoder
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
-from fulmen.train.scoring import Scorer, set_activation_checkpointing
+from fulmen.train.scoring import Scorer, set_layer_forwards
+from fulmen.train.settings import Precision
 
 SAMPLES = [sample(n, length) for n, length in enumerate((3, 20, 7, 11))]
 DENSE = CONFIG.replace(layers=hybrid_layers(2, softmax_every=2, feed_forward="dense"), tied_embeddings=True)
@@ -32,24 +33,48 @@ def test_packed_sequences_score_as_alone_and_as_by_full_logits(config: ModelConf
     assert (load is None) == (config is DENSE)
 
 
-def test_checkpointed_layers_give_the_same_losses_and_gradients() -> None:
-    found = []
-    for enabled in (False, True):
-        scorer, batch = make(), PackedBatch.pack(SAMPLES)
-        set_activation_checkpointing(scorer, enabled)
-        logprobs, load = scorer(batch)
-        assert load.fraction.shape == (2, 4)
-        loss = supervised_loss(logprobs, batch) + load.balancing_loss()
-        loss.backward()
-        found.append([loss, load.balancing_loss(), *(p.grad for p in scorer.parameters())])
+def losses_and_gradients(precision: Precision, checkpointing: bool) -> list[torch.Tensor]:
+    scorer, batch = make(), PackedBatch.pack(SAMPLES)
+    set_layer_forwards(scorer, precision=precision, activation_checkpointing=checkpointing)
+    logprobs, load = scorer(batch)
+    assert load.fraction.shape == (2, 4)
+    loss = supervised_loss(logprobs, batch) + load.balancing_loss()
+    loss.backward()
+    return [loss, load.balancing_loss(), *(p.grad for p in scorer.parameters())]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_checkpointed_layers_give_the_same_losses_and_gradients(precision: Precision) -> None:
+    found = [losses_and_gradients(precision, checkpointing) for checkpointing in (False, True)]
     for plain, checkpointed in zip(*found, strict=True):
         assert torch.equal(plain, checkpointed)
 
 
 def test_checkpointing_recomputes_and_can_be_undone() -> None:
     scorer, calls = make(), []
+    names = [name for name, _ in scorer.named_parameters()]
     scorer.decoder.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
     for enabled in (True, True, False):
-        set_activation_checkpointing(scorer, enabled)
+        set_layer_forwards(scorer, precision="bfloat16", activation_checkpointing=enabled)
         scorer(PackedBatch.pack(SAMPLES))[0].sum().backward()
     assert len(calls) == 2 + 2 + 1
+    assert [name for name, _ in scorer.named_parameters()] == names
+
+
+def test_bfloat16_layers_are_close_and_leave_gradients_in_float32() -> None:
+    exact, rounded = (losses_and_gradients(precision, False) for precision in ("float32", "bfloat16"))
+    assert rounded[0].item() == pytest.approx(exact[0].item(), rel=1e-2)
+    assert rounded[0].item() != exact[0].item()
+    assert all(gradient.dtype == torch.float32 for gradient in rounded)
+    one, other = (torch.cat([gradient.flatten() for gradient in found[2:]]) for found in (exact, rounded))
+    assert torch.cosine_similarity(one, other, dim=0) > 0.99
+
+
+def test_the_router_and_the_head_see_float32_in_bfloat16_layers() -> None:
+    scorer, seen = make(), {}
+    moe = scorer.decoder.model.layers[0].block_sparse_moe
+    moe.register_forward_hook(lambda module, *_: seen.update(gate=module.gate.weight.dtype, w2=module.experts.w2.dtype))
+    scorer.decoder.model.norm.register_forward_hook(lambda *facts: seen.update(hidden=facts[2].dtype))
+    set_layer_forwards(scorer, precision="bfloat16", activation_checkpointing=False)
+    scorer(PackedBatch.pack(SAMPLES))
+    assert seen == {"gate": torch.float32, "w2": torch.bfloat16, "hidden": torch.float32}

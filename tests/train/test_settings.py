@@ -23,6 +23,7 @@ from fulmen.train.settings import CheckpointSettings, GuardSettings, OptimizerSe
         (CheckpointSettings, {"every_steps": 0}, "every_steps is 0"),
         (CheckpointSettings, {"keep": 0}, "keep is 0"),
         (stage, {"name": "../up"}, "name is '../up'"),
+        (stage, {"precision": "float16"}, "precision is 'float16'"),
         (stage, {"tokens": 0}, "tokens is 0"),
         (stage, {"length": 33}, "length 33 is above tokens_per_micro_batch 32"),
         (stage, {"tokens_per_step": 100}, "tokens_per_step 100 is not a multiple"),

@@ -85,11 +85,15 @@ def trainer(config: ModelConfig = CONFIG, *, seed: int = 0, **optimizer: Any) ->
     return Trainer(scorer, settings, aux_loss_coef=0.01, ranks=Ranks())
 
 
-STAGES = (stage("first"), stage("second", tokens=4 * 128, rope_base=50_000.0, activation_checkpointing=True))
+STAGES = (
+    stage("first"),
+    stage("second", tokens=4 * 128, rope_base=50_000.0, activation_checkpointing=True),
+    stage("third", tokens=2 * 128, precision="bfloat16"),
+)
 
 
 def main() -> None:
-    """Run both stages in a folder; with --die-at, the process kills itself at that call of the loss."""
+    """Run the stages in a folder; with --die-at, the process kills itself at that call of the loss."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--die-at", type=int)

@@ -1,0 +1,63 @@
+"""A stage's `[[stage.data]]` tables to the one source that its samples come from."""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fulmen.tasks.task import Task
+from fulmen.train.configuration import DataSettings, StageTable, TaskData
+from fulmen.train.data.files import Writing, read_files
+from fulmen.train.data.mixture import Mixture
+from fulmen.train.data.problems import ProblemSource
+from fulmen.train.data.stored import StoredSource, TooLong
+from fulmen.train.source import SampleSource
+
+
+def open_data(
+    stage: StageTable, writing: Writing, tasks: Mapping[str, Callable[[], Task]], *, seed: int, cache: Path
+) -> SampleSource:
+    """Open all data of a stage: a mixture by weight, counted in tokens.
+
+    Args:
+        stage: its data, and the length that no sample exceeds.
+        writing: how text becomes tokens.
+        tasks: makers of tasks by name.
+        seed: of the run; each source of each stage has an order of its own.
+        cache: a folder for tokenised files.
+
+    Raises:
+        ValueError: a task is unknown, or a file can't be read; the message names it.
+    """
+
+    def opened(entry: DataSettings, index: int) -> SampleSource:
+        own_seed = _derive(seed, stage.name, index)
+        if isinstance(entry, TaskData):
+            return _open_tasks(entry, stage.length, writing, tasks, own_seed)
+        store = read_files(entry, writing, cache)
+        try:
+            too_long: TooLong = "cut" if entry.kind == "text" else "leave_out"
+            return StoredSource(store, length=stage.length, too_long=too_long, seed=own_seed)
+        except ValueError as error:
+            raise ValueError(f"{entry.path}: {error}") from error
+
+    return Mixture({f"data[{index}]": (opened(entry, index), entry.weight) for index, entry in enumerate(stage.data)})
+
+
+def _open_tasks(
+    data: TaskData, length: int, writing: Writing, tasks: Mapping[str, Callable[[], Task]], seed: int
+) -> Mixture:
+    sources: dict[str, tuple[SampleSource, float]] = {}
+    for name, weight in data.tasks.items():
+        if name not in tasks:
+            near = difflib.get_close_matches(name, tasks, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(tasks))}"
+            raise ValueError(f"no task is called {name!r}: {hint}")
+        source = ProblemSource(tasks[name](), writing, length=length, train_on=data.train_on, seed=seed)
+        sources[name] = (source, weight)
+    return Mixture(sources)
+
+
+def _derive(seed: int, stage: str, index: int) -> int:
+    digest = hashlib.blake2b(f"{seed} {stage} {index}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest())

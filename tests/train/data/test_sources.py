@@ -1,0 +1,227 @@
+import itertools
+import json
+import random
+from collections import Counter
+
+import pytest
+
+from fulmen.chat.message import Message
+from fulmen.tasks.task import Example, Score
+from fulmen.trace import TrainingSample
+from fulmen.train.configuration import ChatData, StageTable, TaskData, TextData
+from fulmen.train.data.files import Writing
+from fulmen.train.data.mixture import Mixture
+from fulmen.train.data.opening import open_data
+from fulmen.train.data.problems import ProblemSource
+from fulmen.train.data.store import Document, write_store
+from fulmen.train.data.stored import StoredSource
+from fulmen.train.settings import OptimizerSettings
+
+
+class Addition:
+    """Sums whose demonstrations grow with the seed's whim."""
+
+    name = "addition"
+
+    def examples(self, split, seed):
+        draw = random.Random(f"{split} {seed}")
+        while True:
+            a, b = draw.randrange(100), draw.randrange(100)
+            yield Example(
+                messages=(Message(role="user", content=f"{a} + {b}?"),),
+                reference=a + b,
+                demonstration=Message(role="assistant", content=str(a + b), thinking="hm " * draw.randrange(8)),
+            )
+
+    def score(self, example, reply):
+        return Score(value=float(reply.content == str(example.reference)))
+
+
+class Constant:
+    """A source of samples of one length that counts up."""
+
+    def __init__(self, length):
+        self.length, self.drawn = length, 0
+
+    def next(self):
+        self.drawn += 1
+        ids = (self.drawn,) * self.length
+        return TrainingSample(token_ids=ids, mask=(True,) * self.length, weights=(1.0,) * self.length)
+
+    def state_dict(self):
+        return {"drawn": self.drawn}
+
+    def load_state_dict(self, state):
+        self.drawn = state["drawn"]
+
+
+@pytest.fixture(scope="module")
+def writing(tokenizer_folder):
+    return Writing.load(tokenizer_folder)
+
+
+def store_of(folder, lengths):
+    """Documents whose token ids say where they are: no id twice."""
+    ids = itertools.count()
+    documents = [Document(ids=tuple(itertools.islice(ids, n)), trained=(False, *[True] * (n - 1))) for n in lengths]
+    return write_store(folder / "store", documents, vocab_size=100_000)
+
+
+def draws(source, count):
+    return [source.next() for _ in range(count)]
+
+
+def open_stage(folder, writing, **options):
+    text, chats = folder / "text.jsonl", folder / "chats.jsonl"
+    text.write_text("".join(json.dumps({"text": f"number {i} " * (i % 37 + 1)}) + "\n" for i in range(60)))
+    reply = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there."}]
+    chats.write_text((json.dumps({"messages": reply}) + "\n") * 5)
+    stage = StageTable(
+        name="s", length=97, tokens=1000, tokens_per_step=97, tokens_per_micro_batch=97,
+        optimizer=OptimizerSettings(learning_rate=1e-3),
+        data=(
+            TextData(path=text, weight=3.0),
+            ChatData(path=chats, weight=0.5),
+            TaskData(tasks={"addition": 2.0, "same": 1.0}, weight=1.5),
+        ),
+    )  # fmt: skip
+    tasks = {"addition": Addition, "same": Addition}
+    return open_data(stage, writing, tasks, **{"seed": 1, "cache": folder / "cache"} | options)
+
+
+@pytest.mark.parametrize("lengths", [[2], [7], [8], [9], [23, 2, 8, 9, 64, 3, 101]])
+def test_every_token_of_a_document_is_predicted_once_an_epoch(tmp_path, lengths):
+    source = StoredSource(store_of(tmp_path, lengths), length=8, too_long="cut", seed=0)
+    for _ in range(3):
+        samples = draws(source, source.num_samples)
+        targets = [t for s in samples for t, wanted in zip(s.token_ids, s.mask, strict=True) if wanted]
+        firsts = {sum(lengths[:i]) for i in range(len(lengths))}
+        assert sorted(targets) == sorted(set(range(sum(lengths))) - firsts)
+        for sample in samples:
+            assert len(sample.token_ids) <= 8
+            assert not sample.mask[0]
+            assert sample.token_ids == tuple(range(sample.token_ids[0], sample.token_ids[0] + len(sample.token_ids)))
+            assert sample.weights == tuple(map(float, sample.mask))
+
+
+def test_epochs_differ_in_order_only_and_seeds_decide(tmp_path):
+    store = store_of(tmp_path, [5] * 50)
+
+    def epochs(seed):
+        source = StoredSource(store, length=8, too_long="cut", seed=seed)
+        return [[s.token_ids for s in draws(source, 50)] for _ in range(2)]
+
+    first, second = epochs(0)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert epochs(0) == [first, second]
+    assert epochs(1)[0] != first
+
+
+def test_documents_too_long_to_be_whole(tmp_path):
+    store = store_of(tmp_path, [8, 9, 3, 100])
+    with pytest.warns(UserWarning, match="left out 2 of 4 documents: longer than 8 tokens"):
+        source = StoredSource(store, length=8, too_long="leave_out", seed=0)
+    assert {len(s.token_ids) for s in draws(source, 4)} == {8, 3}
+    assert source.num_samples == 2
+    with pytest.raises(ValueError, match="every document is longer than 2 tokens; the shortest has 3"):
+        StoredSource(store, length=2, too_long="leave_out", seed=0)
+    with pytest.raises(ValueError, match="length is 1; a sample needs"):
+        StoredSource(store, length=1, too_long="cut", seed=0)
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 63, 64, 65, 128, 200])
+def test_every_source_resumes_exactly(tmp_path, writing, drawn):
+    def sources():
+        store = store_of(tmp_path, [23, 2, 8, 9, 64, 3, 101])
+        return [
+            StoredSource(store, length=8, too_long="cut", seed=0),
+            ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5),
+            open_stage(tmp_path, writing),
+        ]
+
+    for source, other in zip(sources(), sources(), strict=True):
+        draws(source, drawn)
+        state = json.loads(json.dumps(source.state_dict()))
+        expected = draws(source, 150)
+        draws(other, 10)  # wherever it was
+        other.load_state_dict(state)
+        assert draws(other, 150) == expected
+        assert other.state_dict() == source.state_dict()
+
+
+def test_resuming_with_other_data_is_refused(tmp_path, writing):
+    source = open_stage(tmp_path, writing)
+    state = source.state_dict()
+    (tmp_path / "text.jsonl").write_text('{"text": "changed"}\n')
+    shorter = StoredSource(store_of(tmp_path, [40]), length=8, too_long="cut", seed=0)
+    longer = StoredSource(store_of(tmp_path, [40]), length=9, too_long="cut", seed=0)
+    with pytest.raises(ValueError, match="the data is not what the checkpoint was trained on"):
+        longer.load_state_dict(shorter.state_dict())
+    with pytest.raises(ValueError, match=r"differ in data\[1\], data\[2\]"):
+        Mixture({"data[0]": (shorter, 1.0)}).load_state_dict(state)
+
+
+def test_a_mixture_keeps_its_shares_in_tokens_at_every_point():
+    lengths, weights = {"a": 7, "b": 1000, "c": 131}, {"a": 0.3, "b": 2.0, "c": 0.7}
+    mixture = Mixture({name: (Constant(n), weights[name]) for name, n in lengths.items()})
+    seen = Counter()
+    for _ in range(3000):
+        ids = mixture.next().token_ids
+        seen[next(name for name, n in lengths.items() if n == len(ids))] += len(ids)
+        for name, weight in weights.items():
+            assert abs(seen[name] - weight / 3.0 * seen.total()) <= 2 * 1000
+    for name, weight in weights.items():
+        assert seen[name] / seen.total() == pytest.approx(weight / 3.0, abs=0.01)
+
+
+def test_a_stage_mixes_files_and_tasks_in_their_shares(tmp_path, writing):
+    source = open_stage(tmp_path, writing)
+    draws(source, 3000)
+    total = sum(source.tokens.values())
+    for name, share in {"data[0]": 0.6, "data[1]": 0.1, "data[2]": 0.3}.items():
+        assert source.tokens[name] / total == pytest.approx(share, abs=0.01)
+    tasks = source.state_dict()["data[2]"]["state"]
+    assert tasks["addition"]["tokens"] / (2 * tasks["same"]["tokens"]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_problems_train_the_reply_and_the_end_token(writing, tokenizer):
+    sample = ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5).next()
+    trained = [i for i, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
+    text = tokenizer.decode(trained, skip_special=False)
+    assert text.startswith("<think>\n")
+    assert text.endswith("<end_of_sentence>")
+    assert text.count("end_of_sentence") == 1
+    everything = ProblemSource(Addition(), writing, length=200, train_on="all", seed=5).next()
+    assert everything.token_ids == sample.token_ids
+    assert everything.mask == (False, *[True] * (len(sample.mask) - 1))
+    other = ProblemSource(Addition(), writing, length=200, train_on="all", seed=6)
+    assert other.next().token_ids != sample.token_ids
+
+
+def test_blocks_of_problems_are_all_different(writing):
+    source = ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5)
+    assert len({s.token_ids for s in draws(source, 192)}) > 180
+
+
+def test_problems_that_are_too_long_are_counted(writing):
+    source = ProblemSource(Addition(), writing, length=34, train_on="replies", seed=5)
+    with pytest.warns(UserWarning, match="addition has problems of more than 34 tokens, which are left out"):
+        assert all(len(s.token_ids) <= 34 for s in draws(source, 100))
+    assert source.left_out == source.state_dict()["left_out"] > 0
+    assert source.state_dict()["drawn"] == 100 + source.left_out
+    hopeless = ProblemSource(Addition(), writing, length=5, train_on="replies", seed=5)
+    with (
+        pytest.raises(ValueError, match="1000 problems of addition in a row were longer than 5 tokens; the shortest"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        hopeless.next()
+
+
+def test_unknown_tasks_are_named(tmp_path, writing):
+    stage = StageTable(
+        name="s", length=97, tokens=1000, tokens_per_step=97, tokens_per_micro_batch=97,
+        optimizer=OptimizerSettings(learning_rate=1e-3), data=(TaskData(tasks={"additon": 1.0}),),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no task is called 'additon': did you mean 'addition'"):
+        open_data(stage, writing, {"addition": Addition}, seed=0, cache=tmp_path)
