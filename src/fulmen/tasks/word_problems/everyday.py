@@ -27,8 +27,8 @@ EVERYDAY_STORIES = (
     Piece(
         name="hours_of_the_rest",
         texts=(
-            "The road to {city} is {a} kilometers long. {name} has gone {b} kilometers and goes {c} kilometers an hour. "
-            "How many hours are left?",
+            "The road to {city} is {a} kilometers long. {name} has gone {b} kilometers and goes {c} kilometers an hour."
+            " How many hours are left?",
         ),
         numbers={"a": range(50, 400), "b": range(10, 200), "c": range(3, 10)},
         steps=("left=a-b", "hours=left/c"),
@@ -146,7 +146,8 @@ EVERYDAY_STORIES = (
     Piece(
         name="two_machines",
         texts=(
-            "One {machine} makes {a} {goods} an hour, another {b}. How many {goods} do they make in {c} hours together?",
+            "One {machine} makes {a} {goods} an hour, another {b}. "
+            "How many {goods} do they make in {c} hours together?",
         ),
         numbers={"a": range(5, 60), "b": range(5, 60), "c": range(2, 10)},
         steps=("hour=a+b", "made=hour*c"),
@@ -195,7 +196,8 @@ EVERYDAY_STORIES = (
     Piece(
         name="three_together",
         texts=(
-            "{name} has {a} {items}. {friend} has {b} more than {name}. {third} has {c}. How many do they have together?",
+            "{name} has {a} {items}. {friend} has {b} more than {name}. {third} has {c}. "
+            "How many do they have together?",
         ),
         numbers={"a": range(4, 80), "b": range(2, 40), "c": range(4, 80)},
         steps=("friend=a+b", "two=a+friend", "all=two+c"),

@@ -6,8 +6,10 @@ MONEY_STORIES = (
     Piece(
         name="change",
         texts=(
-            "{name} buys {a} {goods} for {b} {money} each and pays with {c} {money}. How many {money} does {name} get back?",
-            "At {shop} {name} takes {a} {goods} at {b} {money} each. {name} has {c} {money}. How many {money} are left?",
+            "{name} buys {a} {goods} for {b} {money} each and pays with {c} {money}. "
+            "How many {money} does {name} get back?",
+            "At {shop} {name} takes {a} {goods} at {b} {money} each. {name} has {c} {money}. "
+            "How many {money} are left?",
         ),
         numbers={"a": range(2, 10), "b": range(2, 30), "c": (20, 50, 100, 200)},
         steps=("cost=a*b", "change=c-cost"),
@@ -73,7 +75,8 @@ MONEY_STORIES = (
     Piece(
         name="wage",
         texts=(
-            "{name} earns {a} {money} an hour and works {b} hours a day. How many {money} does {name} earn in {c} days?",
+            "{name} earns {a} {money} an hour and works {b} hours a day. "
+            "How many {money} does {name} earn in {c} days?",
             "For an hour of work {name} gets {a} {money}. "
             "How many {money} are that for {c} days of {b} hours each?",
         ),
@@ -104,7 +107,8 @@ MONEY_STORIES = (
     Piece(
         name="half_price",
         texts=(
-            "Usually one of the {goods} costs {a} {money}; today it is half the price. How many {money} do {b} {goods} cost?",
+            "Usually one of the {goods} costs {a} {money}; today it is half the price. "
+            "How many {money} do {b} {goods} cost?",
         ),
         numbers={"a": range(4, 100, 2), "b": range(2, 10)},
         steps=("half=a/2", "cost=half*b"),
