@@ -50,6 +50,7 @@ ARROWS = {
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
     "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.runlog",
+    "fulmen.train.settings", "fulmen.train.source", "fulmen.train.schedule", "fulmen.train.guard",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",
 ]  # fmt: skip

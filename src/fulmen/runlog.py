@@ -37,6 +37,12 @@ class RunLog:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **facts}) + "\n")
 
+    def note(self, text: str) -> None:
+        """Append a dated line to `events.log` beside the metrics, which nothing ever drops, and show it on stderr."""
+        with self.path.with_name("events.log").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        print(text, file=sys.stderr, flush=True)
+
     def rewind(self, step: int) -> None:
         """Drop the lines of steps after `step`, and a last line that was cut off."""
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
@@ -80,27 +86,27 @@ class Stopwatch:
 class ProgressDisplay:
     """Progress on stderr: a bar on a terminal, a line every half a minute elsewhere. Made by `progress`."""
 
-    def __init__(self, bar: Progress | None, name: str, total: int) -> None:
-        self._bar, self._name, self._total = bar, name, total
+    def __init__(self, name: str, total: int, bar: Progress | None) -> None:
+        self._name, self._total, self._bar = name, total, bar
         self._task = None if bar is None else bar.add_task(name, total=total, facts="")
-        self._quiet: Stopwatch | None = None
+        self._since_line: Stopwatch | None = None
 
     def show(self, completed: int, facts: str) -> None:
         """Report that so much is done, with a few words on how it goes."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=completed, facts=facts)
-        elif self._quiet is None or self._quiet.seconds >= _PLAIN_EVERY or completed == self._total:
+        elif self._since_line is None or self._since_line.seconds >= _PLAIN_EVERY or completed == self._total:
             print(f"{self._name} {completed}/{self._total} {facts}", file=sys.stderr, flush=True)
-            self._quiet = Stopwatch()
+            self._since_line = Stopwatch()
 
 
 @contextmanager
-def progress(name: str, total: int) -> Iterator[ProgressDisplay]:
-    """Show progress towards `total` while the block runs."""
+def progress(name: str, total: int, *, shown: bool = True) -> Iterator[ProgressDisplay]:
+    """Show progress towards `total` while the block runs; `shown` is False in all but one of several processes."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield ProgressDisplay(None, name, total)
+    if not console.is_terminal or not shown:
+        yield ProgressDisplay(name, total, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        yield ProgressDisplay(bar, name, total)
+        yield ProgressDisplay(name, total, bar)

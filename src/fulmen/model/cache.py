@@ -6,7 +6,7 @@ lightning layers remember one matrix per head in a slot. Both are plain tensors 
 that a native step on the CPU and the torch modules share them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -74,8 +74,9 @@ class ForwardPass:
     cache: "HybridCache | None" = None
     rows: Tensor | None = None
     """int64 [T]: rows of the pages that the new keys and values go to (`HybridCache.rows`); None without a cache."""
-    loads: list[tuple[Tensor, Tensor]] | None = None
-    """Where each layer with experts adds its router's (probability [E], fraction [E]); None: nobody asked."""
+    report_load: Callable[[tuple[Tensor, Tensor]], None] | None = None
+    """Told each router's (probability [E], fraction [E]) in turn; None: nobody asked. A function and no list, because
+    a wrapper that shards the layers replaces structures of tensors that pass through it by copies."""
 
 
 class HybridCache:

@@ -141,7 +141,7 @@ class Decoder(nn.Module):
             angles=rotary_angles(batch.positions, self.config.rotary_dim, self.config.rope_base),
             cache=cache,
             rows=None if cache is None else cache.rows(batch),
-            loads=loads,
+            report_load=None if loads is None else loads.append,
         )
         x = self.model.embed_tokens(tokens)  # [T, hidden]
         for layer in cast(Iterable[DecoderLayer], self.model.layers):

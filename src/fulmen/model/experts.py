@@ -71,10 +71,10 @@ class SparseExperts(nn.Module):
         self.experts = Experts(config)
 
     def forward(self, x: Tensor, shared: ForwardPass) -> Tensor:
-        """x [T, hidden] -> [T, hidden]; reports to `shared.loads` if somebody asked."""
+        """x [T, hidden] -> [T, hidden]; reports its load if somebody asked."""
         probabilities = functional.linear(x.float(), self.gate.weight.float()).softmax(dim=-1)  # [T, E]
         weights, expert_ids = probabilities.topk(self.experts_per_token, dim=-1)  # [T, K]
-        if shared.loads is not None:
+        if shared.report_load is not None:
             counts = torch.bincount(expert_ids.flatten(), minlength=probabilities.shape[1])
-            shared.loads.append((probabilities.mean(0), counts / len(x)))
+            shared.report_load((probabilities.mean(0), counts / len(x)))
         return self.experts(x, expert_ids, weights / weights.sum(dim=-1, keepdim=True))

@@ -11,14 +11,17 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from fulmen.parallel.ranks import Ranks
 from fulmen.train.trainer import Trainer
@@ -59,13 +62,14 @@ class CheckpointStore:
         self._ranks.wait()
         problem = None
         try:
-            dcp.save(_tensors(trainer, self._ranks), checkpoint_id=temporary, no_dist=self._ranks.world_size == 1)
+            with _alone_is_fine():
+                save(_tensors(trainer, self._ranks), checkpoint_id=temporary, no_dist=self._ranks.world_size == 1)
             if self._ranks.first:
                 _seal(temporary, progress)
                 _swap(temporary, self._path(step))
         except (OSError, CheckpointException) as error:
             problem = error
-        failed = self._ranks.agree(problem is not None)  # a failing dcp.save fails on all; the rest is the first's
+        failed = self._ranks.agree(problem is not None)  # a failing save fails on all; the rest is the first's
         if failed:
             if self._ranks.first:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -77,17 +81,24 @@ class CheckpointStore:
             for old in self._steps()[self._keep :]:
                 shutil.rmtree(self._path(old))
 
-    def find(self, *, oldest_step: int = 0, newest_step: int | None = None) -> Checkpoint | None:
-        """The newest whole checkpoint within a range of steps; a damaged one is passed over with a warning."""
-        return self._ranks.agree(self._find(oldest_step, newest_step) if self._ranks.first else None)
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; a damaged one is passed over with a warning."""
+        return self._ranks.agree(self._first_whole(self._steps()) if self._ranks.first else None)
+
+    def trusted(self, *, first_step: int, last_step: int) -> Checkpoint | None:
+        """The newest whole checkpoint of steps within first..last, or else the oldest after them."""
+        steps = [step for step in self._steps() if step >= first_step]
+        order = [step for step in steps if step <= last_step] + [step for step in steps[::-1] if step > last_step]
+        return self._ranks.agree(self._first_whole(order) if self._ranks.first else None)
 
     def restore(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
         """Fill weights, optimizer and random state in place; the progress is the caller's."""
         tensors = _tensors(trainer, self._ranks)
-        reader = dcp.FileSystemReader(checkpoint.path)
+        reader = FileSystemReader(checkpoint.path)
         if f"random.{self._ranks.rank}" not in reader.read_metadata().state_dict_metadata:
             del tensors["random"]  # it was written by fewer processes
-        dcp.load(tensors, storage_reader=reader, no_dist=self._ranks.world_size == 1)
+        with _alone_is_fine():
+            load(tensors, storage_reader=reader, no_dist=self._ranks.world_size == 1)
         if "random" in tensors:
             torch.set_rng_state(tensors["random"][str(self._ranks.rank)])
 
@@ -99,16 +110,14 @@ class CheckpointStore:
                     shutil.rmtree(self._path(later))
         self._ranks.wait()
 
-    def _find(self, oldest_step: int, newest_step: int | None) -> Checkpoint | None:
-        for step in self._steps():
-            if step < oldest_step or (newest_step is not None and step > newest_step):
-                continue
+    def _first_whole(self, steps: Iterable[int]) -> Checkpoint | None:
+        for step in steps:
             path = self._path(step)
             damage = _damage(path)
             if damage is None:
                 progress = json.loads((path / _PROGRESS).read_text(encoding="utf-8"))
                 return Checkpoint(path=path, step=step, progress=progress)
-            warnings.warn(f"checkpoint {path} is damaged ({damage}); the one before it is used", stacklevel=4)
+            warnings.warn(f"checkpoint {path} is damaged ({damage}); another is used", stacklevel=4)
         return None
 
     def _path(self, step: int) -> Path:
@@ -118,6 +127,14 @@ class CheckpointStore:
         """Steps with a checkpoint, newest first."""
         names = [path.name.removeprefix("step-") for path in self._folder.glob("step-*") if path.is_dir()]
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+@contextmanager
+def _alone_is_fine() -> Iterator[None]:
+    """Silence torch's warning that there is a single process, which it was told."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def _tensors(trainer: Trainer, ranks: Ranks) -> dict[str, Any]:
@@ -179,7 +196,7 @@ def _flush(path: Path) -> None:
 
 
 def _cause(error: BaseException | None) -> str:
-    """The first line of what went wrong on this process or, for torch's collected failures, on the first that failed."""
+    """The first line of what went wrong, on this process or on the first that torch says failed."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     return str(error).strip().split("\n")[0] if error is not None else "another process failed"

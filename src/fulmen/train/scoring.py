@@ -43,7 +43,7 @@ class Scorer(nn.Module):
             batch.targets,
             num_live_tokens=config.num_live_tokens,
         )
-        return logprobs, load
+        return logprobs.clone(), load  # sharding wants outputs that own their memory, and these are views
 
     @property
     def layers(self) -> Iterable[nn.Module]:

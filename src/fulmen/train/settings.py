@@ -56,7 +56,7 @@ class ScheduleSettings:
     decay_fraction: float = 0.2
     """The last part of the stage's steps, in which the learning rate falls; 0: it never falls."""
     final_fraction: float = 0.0
-    """What is left of the peak after the last step."""
+    """What is left of the peak where the decay ends, right after the last step."""
     shape: DecayShape = "linear"
     """`sqrt` falls fast first: 1 - sqrt(x) of the decay's progress x, after Haegele et al. (2024)."""
 

@@ -66,9 +66,9 @@ class Trainer:
     def forward_backward(self, batches: Sequence[PackedBatch], loss: Loss) -> Tally:
         """Add the gradient of a step's loss; `batches` are the micro-batches of all processes, in the same order.
 
-        The loss is `sum_b loss(b) / W + aux_loss_coef * sum_b aux(b) * T_b / sum_b T_b` over the micro-batches b, with W
-        the total weight of the step's targets and T_b the tokens of b. Each process computes every world-size-th
-        micro-batch, and all know W without asking.
+        The loss is `sum_b loss(b) / W + aux_loss_coef * sum_b aux(b) * T_b / T` over the micro-batches b, with W the
+        weight of all the step's targets, T_b the tokens of b and T those of all. Each process computes every
+        world-size-th micro-batch, and all know W without asking.
         """
         ranks, mine = self._ranks, batches[self._ranks.rank :: self._ranks.world_size]
         if len(batches) % ranks.world_size:

@@ -1,0 +1,254 @@
+"""A training run: stages one after the other, each a loop of steps that a kill at any time only pauses.
+
+Whatever the next step depends on is in the newest checkpoint, so running the same command again continues the run, and
+the losses are those of a run that was never interrupted, to the last bit.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fulmen.config import ModelConfig
+from fulmen.model.decoder import Decoder
+from fulmen.model.weights import load_checkpoint, save_checkpoint
+from fulmen.parallel.ranks import Ranks, joined
+from fulmen.parallel.sharding import gather, shard
+from fulmen.runlog import ProgressDisplay, RunLog, Stopwatch, progress
+from fulmen.train.checkpoints import Checkpoint, CheckpointStore
+from fulmen.train.guard import NormGuard
+from fulmen.train.losses import supervised_loss
+from fulmen.train.packing import PackedBatch, Packer
+from fulmen.train.schedule import scale
+from fulmen.train.scoring import Scorer, set_activation_checkpointing
+from fulmen.train.settings import CheckpointSettings, StageSettings
+from fulmen.train.source import SampleSource
+from fulmen.train.trainer import NonFiniteError, Tally, Trainer
+
+METRICS = "metrics.jsonl"
+"""The file of a run's folder with one line per step."""
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on; the message says why and where to look."""
+
+
+def run_stages(
+    start: ModelConfig | Path,
+    stages: Sequence[StageSettings],
+    open_source: Callable[[StageSettings], SampleSource],
+    run_dir: Path,
+    *,
+    checkpoints: CheckpointSettings | None = None,
+    seed: int = 0,
+    tokenizer_folder: Path | None = None,
+) -> None:
+    """Train from random weights of a config, or from a checkpoint folder, through all stages; or continue to.
+
+    Each stage ends with its weights in `run_dir/<stage name>`, a checkpoint folder of the MiniMax-M1 family, with the
+    tokenizer's files of `tokenizer_folder` (default: those of `start`, if it is a folder). Metrics are in
+    `run_dir/metrics.jsonl`, what the next step depends on in `run_dir/checkpoints`. Under torchrun every process calls
+    this alike.
+    """
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names) or "checkpoints" in names:
+        raise ValueError(f"stages are named {names}; each needs a name of its own, other than `checkpoints`")
+    settings = checkpoints or CheckpointSettings()
+    tokenizer_folder = tokenizer_folder or (start if isinstance(start, Path) else None)
+    with joined() as ranks:
+        for stage in stages:
+            if stage.micro_batches % ranks.world_size:
+                raise ValueError(
+                    f"stage {stage.name} has {stage.micro_batches} micro-batches per step, which {ranks.world_size} "
+                    "processes cannot share evenly: change tokens_per_step or tokens_per_micro_batch"
+                )
+        store = CheckpointStore(run_dir / "checkpoints", keep=settings.keep, ranks=ranks)
+        found = store.newest()
+        if found is not None and found.progress["stage"] not in names:
+            raise ValueError(f"{found.path} belongs to a stage {found.progress['stage']!r}; this run has {names}")
+        scorer = _prepare(start, seed, ranks)
+        log = RunLog(run_dir / METRICS, resume_step=found.step if found else 0) if ranks.first else None
+        first = names.index(found.progress["stage"]) if found else 0
+        step = 0
+        for index, stage in enumerate(stages):
+            _extend(scorer.decoder, stage)
+            if index >= first:
+                loop = _StageLoop(scorer, stage, open_source(stage), store, settings, log, run_dir, ranks, step)
+                loop.run(found if index == first else None)
+                _export(scorer.decoder, run_dir / stage.name, tokenizer_folder, ranks)
+            step += stage.steps
+
+
+class _StageLoop:
+    """The steps of one stage."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        stage: StageSettings,
+        source: SampleSource,
+        store: CheckpointStore,
+        settings: CheckpointSettings,
+        log: RunLog | None,
+        run_dir: Path,
+        ranks: Ranks,
+        first_step: int,
+    ) -> None:
+        coefficient = stage.aux_loss_coef
+        if coefficient is None:
+            coefficient = scorer.decoder.config.router_aux_loss_coef
+        set_activation_checkpointing(scorer, stage.activation_checkpointing)
+        self.trainer = Trainer(scorer, stage.optimizer, aux_loss_coef=coefficient, ranks=ranks)
+        self.packer = Packer(
+            source, max_length=stage.length, max_tokens=stage.tokens_per_micro_batch, device=ranks.device
+        )
+        self.guard = None if stage.guard is None else NormGuard(stage.guard)
+        self.stage, self.store, self.settings, self.log, self.ranks = stage, store, settings, log, ranks
+        self.run_dir, self.first_step = run_dir, first_step
+        self.step = first_step  # steps taken, those of the stages before included
+        self.tokens = 0  # tokens read in this stage
+        self.since_save = Stopwatch()
+
+    def run(self, found: Checkpoint | None) -> None:
+        """All steps of the stage, or those after a checkpoint."""
+        end = self.first_step + self.stage.steps
+        if found is None:
+            self._save()  # what a rollback or a kill before the first due checkpoint returns to
+        else:
+            self._restore(found)
+        with progress(self.stage.name, self.stage.steps, shown=self.ranks.first) as display:
+            while self.step < end:
+                watch = Stopwatch()
+                facts = self._take_step()
+                if facts is None:
+                    continue
+                self.step += 1
+                self._report(facts, watch.lap(), display)
+                if self._due() or self.step == end:
+                    self._save()
+
+    def _take_step(self) -> dict[str, Any] | None:
+        """One update of the weights and what it measured; None if the guard went back instead."""
+        batches = [self.packer.next() for _ in range(self.stage.micro_batches)]
+        try:
+            tally = self.trainer.forward_backward(batches, supervised_loss)
+            norm = self.trainer.clip_gradients()
+            if not math.isfinite(norm):
+                mine = batches[self.ranks.rank :: self.ranks.world_size]
+                raise NonFiniteError(f"the loss is {tally.loss}, but the norm of its gradient {norm}", mine)
+        except NonFiniteError as error:
+            file = self._keep_evidence(error.batches)
+            raise TrainingError(
+                f"stage {self.stage.name}, step {self.step + 1}: {error}. The batch is saved in {file}; a lower "
+                "learning rate or a longer warmup may help, if the data is sound"
+            ) from error
+        if self.guard is not None and self.guard.trips(norm):
+            self._roll_back(self.guard, norm)
+            return None
+        rate = self._learning_rate()
+        self.trainer.step(rate)
+        self.tokens += tally.tokens
+        return self._facts(tally) | {"grad_norm": norm, "learning_rate": rate}
+
+    def _learning_rate(self) -> float:
+        factor = scale(self.stage.schedule, self.step - self.first_step, self.stage.steps)
+        return self.stage.optimizer.learning_rate * factor * (self.guard.slow_down if self.guard else 1.0)
+
+    def _facts(self, tally: Tally) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name,
+            "tokens": self.tokens,
+            "step_tokens": tally.tokens,
+            "trained_fraction": tally.trained / tally.tokens,
+            "loss": tally.loss,
+            "aux_loss": tally.aux_loss,
+            "imbalance": tally.imbalance,
+        }
+
+    def _report(self, facts: dict[str, Any], seconds: float, display: ProgressDisplay) -> None:
+        if self.log is None:  # another process writes
+            return
+        speed = facts.pop("step_tokens") / seconds
+        self.log.write(step=self.step, **facts, tokens_per_second=round(speed, 1), seconds=round(seconds, 4))
+        words = f"loss {facts['loss']:.4f} norm {facts['grad_norm']:.3g} {speed:,.0f} tok/s"
+        display.show(self.step - self.first_step, words)
+
+    def _due(self) -> bool:
+        """Whether it is time to save, by the first process's clock."""
+        every = self.settings.every_steps
+        by_steps = every is not None and self.step % every == 0
+        return by_steps or self.ranks.agree(self.since_save.seconds >= self.settings.every_seconds)
+
+    def _save(self) -> None:
+        state = {
+            "stage": self.stage.name,
+            "tokens": self.tokens,
+            "data": self.packer.state_dict(),
+            "guard": None if self.guard is None else self.guard.state_dict(),
+        }
+        self.store.save(self.step, self.trainer, state)
+        self.since_save.lap()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.store.restore(checkpoint, self.trainer)
+        self.step, self.tokens = checkpoint.step, checkpoint.progress["tokens"]
+        self.packer.load_state_dict(checkpoint.progress["data"])
+        if self.guard is not None and checkpoint.progress["guard"] is not None:
+            self.guard.load_state_dict(checkpoint.progress["guard"])
+
+    def _roll_back(self, guard: NormGuard, norm: float) -> None:
+        """Return to the last good checkpoint, slower; what was logged and saved after it is dropped."""
+        rollbacks, tripped = guard.rollbacks + 1, self.step + 1
+        what = f"stage {self.stage.name}, step {tripped}: gradient norm {norm:.4g} tripped the guard"
+        if rollbacks > guard.settings.max_rollbacks:
+            raise TrainingError(f"{what} after {guard.rollbacks} rollbacks: lower the learning rate or mend the data")
+        self.trainer.discard_gradients()
+        trusted = self.step - guard.settings.window
+        good = self.store.trusted(first_step=self.first_step, last_step=trusted)
+        if good is None:
+            raise TrainingError(f"{what}, and no checkpoint of the stage is left to return to")
+        self._restore(good)
+        guard.rollbacks = rollbacks
+        self.store.forget_after(good.step)
+        if self.log is not None:
+            self.log.rewind(good.step)
+            self.log.note(f"{what}: back to step {good.step}, learning rate times {guard.slow_down:g}")
+
+    def _keep_evidence(self, batches: Sequence[PackedBatch]) -> Path:
+        """Write the samples of the batches as JSON lines, one per sequence."""
+        file = self.run_dir / f"bad-batch-step-{self.step + 1}-process-{self.ranks.rank}.jsonl"
+        samples = (sample for batch in batches for sample in batch.samples)
+        file.write_text("".join(json.dumps(dataclasses.asdict(s)) + "\n" for s in samples), encoding="utf-8")
+        return file
+
+
+def _prepare(start: ModelConfig | Path, seed: int, ranks: Ranks) -> Scorer:
+    """The model of a run's beginning, trainable and sharded."""
+    if isinstance(start, Path):
+        decoder = load_checkpoint(start, device=ranks.device)
+    else:
+        decoder = Decoder(start, device=ranks.device).initialize(seed)
+    scorer = Scorer(decoder.requires_grad_(True)).train()
+    shard(scorer, scorer.layers, ranks)
+    return scorer
+
+
+def _extend(decoder: Decoder, stage: StageSettings) -> None:
+    """Change what a stage changes of the model: the rotary base, and the length that it is meant for."""
+    decoder.config = decoder.config.replace(
+        rope_base=stage.rope_base or decoder.config.rope_base, max_context=max(decoder.config.max_context, stage.length)
+    )
+
+
+def _export(decoder: Decoder, folder: Path, tokenizer_folder: Path | None, ranks: Ranks) -> None:
+    """Write the weights as a checkpoint folder, with the files of another that are neither weights nor config."""
+    whole = gather(decoder, ranks)
+    if ranks.first:
+        save_checkpoint(whole, folder, family="minimax_m1")
+        for file in sorted(tokenizer_folder.iterdir()) if tokenizer_folder else ():
+            if file.is_file() and not file.name.startswith("model") and file.name != "config.json":
+                shutil.copy2(file, folder / file.name)
+    ranks.wait()
