@@ -23,6 +23,7 @@ max_weight_bytes = 1_000_000
 [vocabulary]
 size = 320
 examples_per_task = 50
+tasks = "every"
 
 [model]
 hidden_size = 32
@@ -38,6 +39,7 @@ num_experts = 2
 "*" = 1
 
 [evaluation]
+tasks = "every"
 examples = 5
 max_tokens = 8
 

@@ -14,6 +14,9 @@ name = "r"
 corpora = ["a", "b"]
 [vocabulary]
 size = 300
+tasks = "m"
+[evaluation]
+tasks = { addition = 0.5 }
 [model]
 hidden_size = 16
 num_layers = 2
@@ -57,6 +60,8 @@ def read(tmp_path):
 def test_mixtures_are_spelled_out_by_pattern(read):
     [tasks] = [entry for entry in read().stage[0].data if isinstance(entry, TaskData)]
     assert tasks.tasks == {"addition": 3.0, "division": 1.0}
+    assert read().vocabulary.tasks == tasks.tasks
+    assert read().evaluation.tasks == {"addition": 0.5}
 
 
 def test_scale_multiplies_every_budget(read):
@@ -85,7 +90,7 @@ def test_paths_lie_in_the_folder_and_the_record_does_not_depend_on_it(read, tmp_
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (('tasks = "m"', 'tasks = "n"'), "stage 's' has a mixture 'n'"),
+        (('tasks = "m"', 'tasks = "n"'), "vocabulary has a mixture 'n'"),
         (('"add*"', '"sums*"'), "'sums*', which fits none of the tasks addition"),
         (("corpora =", "corporas ="), "did you mean 'corpora'"),
         (("size = 300", "size ="), "r.toml"),

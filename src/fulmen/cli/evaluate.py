@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,15 +64,20 @@ def evaluate_tasks(
     settings: "EvaluationSettings",
     out: Path | None = None,
     *,
+    counts: Mapping[str, int] | None = None,
     known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Evaluate all tasks but those `known`, which are results of before; returns what is written to `out`."""
+    """Evaluate all tasks but those `known`, which are results of before; returns what is written to `out`.
+
+    `counts` has examples by task, where these aren't the settings'.
+    """
     policy = _make_policy(loaded, settings)
     done = {result["task"]: result for result in known}
     facts = {"model": loaded.name, "label": loaded.label, "settings": dataclasses.asdict(settings)}
     for task in tasks:
         if task.name not in done:
-            done[task.name] = _run_task(task, policy, settings).to_json()
+            count = (counts or {}).get(task.name, settings.count)
+            done[task.name] = _run_task(task, policy, dataclasses.replace(settings, count=count)).to_json()
             if out is not None:  # after each task, so that an interruption loses one at most
                 _write(out, facts | {"tasks": list(done.values())})
     return facts | {"tasks": [done[task.name] for task in tasks]}

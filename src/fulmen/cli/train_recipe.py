@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from fulmen.tasks.task import Task
     from fulmen.train.corpora import CorpusCard
     from fulmen.train.recipe import Recipe
 
@@ -34,7 +33,7 @@ def train_recipe(
         steps.make_tokenizer(recipe, folder, corpora, TASKS)
     steps.train(recipe, folder, TASKS)
     checkpoint = steps.export(recipe, folder)
-    evaluation = _evaluate(recipe, checkpoint, folder / "evaluation.json", [make() for make in TASKS.values()])
+    evaluation = _evaluate(recipe, checkpoint, folder / "evaluation.json")
     write_card(
         checkpoint,
         recipe=recipe,
@@ -64,19 +63,22 @@ def _step(name: str) -> Any:
     return Console(stderr=True).status(name)
 
 
-def _evaluate(recipe: "Recipe", checkpoint: Path, out: Path, tasks: "list[Task]") -> dict[str, Any]:
+def _evaluate(recipe: "Recipe", checkpoint: Path, out: Path) -> dict[str, Any]:
     """Score the finished checkpoint; results of the same weights and settings that are there already stand."""
     import dataclasses
 
     from fulmen.cli.evaluate import evaluate_tasks, print_results
     from fulmen.cli.running import load
     from fulmen.evals.held_out import EvaluationSettings
+    from fulmen.tasks.registry import make_task
 
     table = recipe.evaluation
     settings = EvaluationSettings(count=table.examples, seed=table.seed, max_tokens=table.max_tokens)
     before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"settings": None, "tasks": []}
     fresh = out.is_file() and out.stat().st_mtime >= (checkpoint / "config.json").stat().st_mtime
     known = before["tasks"] if fresh and before["settings"] == dataclasses.asdict(settings) else []
-    facts = evaluate_tasks(load(str(checkpoint)), tasks, settings, out, known=known)
+    counts = {name: max(1, round(table.examples * factor)) for name, factor in table.tasks.items()}
+    tasks = [make_task(name) for name in counts]
+    facts = evaluate_tasks(load(str(checkpoint)), tasks, settings, out, counts=counts, known=known)
     print_results(facts)
     return facts

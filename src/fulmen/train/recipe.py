@@ -14,7 +14,8 @@ the result is evaluated. `recipe_steps` carries it out. Beside the tables of a r
     "*" = 1.0
     "tool_calls" = 4.0
 
-A stage's data of the kind `tasks` may name a mixture instead of a table: `tasks = "calls"`. No torch here.
+Whatever has `tasks` (a stage's data of that kind, the vocabulary, the evaluation) may name a mixture instead of a
+table: `tasks = "calls"`. No torch here.
 """
 
 import dataclasses
@@ -55,10 +56,12 @@ class RecipeTable:
 class VocabularyTable:
     """The vocabulary, learned from the texts and from demonstrations of all tasks.
 
-    Example: `VocabularyTable(size=8192, examples_per_task=2000)`.
+    Example: `VocabularyTable(size=8192, examples_per_task=2000, tasks={"addition": 1.0})`.
     """
 
     size: int
+    tasks: Mapping[str, float]
+    """Tasks whose demonstrations are read, and the factor of each on `examples_per_task`."""
     examples_per_task: int = 2000
 
 
@@ -75,11 +78,13 @@ class SamplingTable:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTable:
-    """Held-out problems at the end: of every task so many, answered greedily.
+    """Held-out problems at the end, answered greedily.
 
-    Example: `EvaluationTable(examples=500, seed=1, max_tokens=512)`.
+    Example: `EvaluationTable(tasks={"addition": 1.0, "recall_16k": 0.2}, examples=500, seed=1, max_tokens=512)`.
     """
 
+    tasks: Mapping[str, float]
+    """Tasks that are evaluated, and the factor of each on `examples`."""
     examples: int = 500
     seed: int = 1
     max_tokens: int = 512
@@ -96,8 +101,8 @@ class Recipe:
     vocabulary: VocabularyTable
     model: NewModel
     stage: tuple[StageTable, ...]
+    evaluation: EvaluationTable
     sampling: SamplingTable = SamplingTable()
-    evaluation: EvaluationTable = EvaluationTable()
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     def __post_init__(self) -> None:
@@ -195,17 +200,17 @@ def read_recipe(name_or_path: str, folder: Path, *, task_names: Iterable[str], s
 
 
 def _spell_mixtures_out(document: dict[str, Any], task_names: list[str]) -> None:
-    """Replace the names of mixtures in the stages' data by tables of tasks and weights."""
+    """Replace the names of mixtures by tables of tasks and weights."""
     mixtures = document.pop("mixtures", {})
+    named: dict[str, dict[str, Any]] = {key: document[key] for key in ("vocabulary", "evaluation") if key in document}
     for stage in document.get("stage", ()):
-        for entry in stage.get("data", ()):
-            name = entry.get("tasks")
-            if isinstance(name, str):
-                if name not in mixtures:
-                    raise ValueError(
-                        f"stage {stage.get('name')!r} has a mixture {name!r}, and [mixtures] has none such"
-                    )
-                entry["tasks"] = _weights(name, mixtures[name], task_names)
+        named |= {f"stage {stage.get('name')!r}, data {i}": entry for i, entry in enumerate(stage.get("data", ()))}
+    for where, entry in named.items():
+        name = entry.get("tasks")
+        if isinstance(name, str):
+            if name not in mixtures:
+                raise ValueError(f"{where} has a mixture {name!r}, and [mixtures] has none such")
+            entry["tasks"] = _weights(name, mixtures[name], task_names)
 
 
 def _weights(mixture: str, patterns: Mapping[str, float], task_names: list[str]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from fulmen.train.configuration import StageTable
 from fulmen.train.corpora import CorpusCard, Report, build_corpora
 from fulmen.train.data.files import Writing
 from fulmen.train.data.opening import open_data
-from fulmen.train.recipe import CORPORA, Recipe
+from fulmen.train.recipe import CORPORA, Recipe, VocabularyTable
 from fulmen.train.run import run_stages
 from fulmen.train.settings import StageSettings
 from fulmen.train.source import SampleSource
@@ -54,14 +54,14 @@ def make_corpora(recipe: Recipe, folder: Path, report: Report) -> dict[str, Corp
 
 
 def make_tokenizer(recipe: Recipe, folder: Path, corpora: Iterable[str], tasks: Tasks) -> Tokenizer:
-    """Learn the vocabulary from the texts and from demonstrations of every task, as the template renders them."""
+    """Learn the vocabulary from the texts and from demonstrations of tasks, as the template renders them."""
     target = folder / "tokenizer"
     if not (target / "tokenizer.json").is_file():
         temporary = folder / ".tokenizer.new"
         shutil.rmtree(temporary, ignore_errors=True)
         texts = itertools.chain(
             _texts(folder / CORPORA / f"{name}.jsonl" for name in corpora),
-            _demonstrations(tasks, recipe.vocabulary.examples_per_task),
+            _demonstrations(recipe.vocabulary, tasks),
         )
         train_tokenizer(texts, temporary, vocab_size=recipe.vocabulary.size)
         temporary.replace(target)
@@ -75,10 +75,11 @@ def _texts(paths: Iterable[Path]) -> Iterator[str]:
                 yield json.loads(line)["text"]
 
 
-def _demonstrations(tasks: Tasks, count: int) -> Iterator[str]:
+def _demonstrations(vocabulary: VocabularyTable, tasks: Tasks) -> Iterator[str]:
     template = ChatTemplate.minimax_m1()
-    for make in tasks.values():
-        for example in itertools.islice(make().examples("train", seed=0), count):
+    for name, factor in vocabulary.tasks.items():
+        count = round(vocabulary.examples_per_task * factor)
+        for example in itertools.islice(tasks[name]().examples("train", seed=0), count):
             messages = (*example.messages, example.demonstration)
             yield template.render(messages, example.tools, add_generation_prompt=False)
 
