@@ -17,7 +17,7 @@ from fulmen.chat.reply import ReplyAssembler
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.chat.toolcalls import ToolChoice, response_schema_from_openai
 from fulmen.server.errors import request_errors
-from fulmen.server.generation import ChatOptions, Generation, RequestRecord, chat_prompt
+from fulmen.server.generation import ChatOptions, Generation, RequestRecord, chat_prompt, check_length
 from fulmen.server.logprobs import token_logprob
 from fulmen.server.protocol import (
     Effort,
@@ -123,6 +123,7 @@ def chat_usage(record: RequestRecord, reasoning_tokens: int | None = None) -> di
 
 def _plan(body: ChatCompletionRequest, served: ServedModel) -> tuple[ChatPrompt, SamplingParams]:
     messages, options = body.messages_and_options()
+    check_length(served, (message.content for message in messages))
     prompt = chat_prompt(served, messages, options)
     return prompt, body.sampling_params(
         served.defaults,

@@ -14,7 +14,7 @@ from fulmen.chat.message import Message, tools_from_openai
 from fulmen.chat.prompt import ChatPrompt
 from fulmen.chat.toolcalls import ToolChoice, response_schema_from_openai
 from fulmen.server.errors import ApiError, request_errors
-from fulmen.server.generation import ChatOptions, Generation, chat_prompt
+from fulmen.server.generation import ChatOptions, Generation, chat_prompt, check_length
 from fulmen.server.protocol import Effort, SamplingFields, WireModel, read_thinking_budget
 from fulmen.server.request_body import JsonRoute
 from fulmen.server.response_items import messages_from_input
@@ -186,6 +186,7 @@ def _plan(
 ) -> tuple[ChatPrompt, SamplingParams]:
     if body.instructions:
         messages = (Message(role="system", content=body.instructions), *messages)
+    check_length(served, (message.content for message in messages))
     prompt = chat_prompt(served, messages, body.options())
     return prompt, body.sampling_params(
         served.defaults,
