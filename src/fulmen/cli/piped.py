@@ -26,15 +26,17 @@ def answer_lines(session: ChatSession, lines: Iterable[str], *, out: TextIO, err
 
 
 async def _answer(session: ChatSession, line: str, out: TextIO, err: TextIO) -> None:
+    shown = ""
     async with aclosing(session.ask(line)) as deltas:
         async for delta in deltas:
             if isinstance(delta, TextDelta):
                 print(delta.text, end="", file=out, flush=True)
+                shown += delta.text
             elif isinstance(delta, Warning):
                 print(f"fulmen: {delta.text}", file=err)
     reply = session.messages[-1]
     if reply.content:
-        print(file=out)
+        print(reply.content.removeprefix(shown), file=out)  # what is left of a call that was cut off
     for call in reply.tool_calls:
         print(json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}, ensure_ascii=False), file=out)
     out.flush()

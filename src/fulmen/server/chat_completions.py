@@ -144,7 +144,6 @@ class _Choice:
         self._index = index
         self._tokenizer = tokenizer
         self._num_top = num_top
-        self._called_tools = False
         self._stop_reason: str | None = None
         self._logprobs: list[dict[str, Any]] = []
         self._num_sent = 0
@@ -155,7 +154,6 @@ class _Choice:
         if self._num_top is not None and event.token_id is not None:
             self._logprobs.append(token_logprob(self._tokenizer, event, self._num_top))
         deltas = self.assembler.feed(event)
-        self._called_tools |= any(isinstance(delta, ToolCallStart) for delta in deltas)
         entries = [self._entry(piece) for piece in map(_delta, deltas) if piece]
         if event.finish_reason is not None:
             self._stop_reason = "repetition" if event.finish_reason == "repetition" else event.stop_string
@@ -181,14 +179,14 @@ class _Choice:
 
     @property
     def _ending(self) -> dict[str, Any]:
-        reason = self.assembler.finish_reason
+        reason, reply = self.assembler.finish_reason, self.assembler.reply
         assert reason is not None, "the engine ended a reply without saying why"
         ending: dict[str, Any] = {
-            "finish_reason": wire_finish_reason(reason, called_tools=self._called_tools),
+            "finish_reason": wire_finish_reason(reason, called_tools=bool(reply.tool_calls)),
             "stop_reason": self._stop_reason,
         }
-        if warnings := self.assembler.reply.warnings:
-            ending["warnings"] = list(warnings)
+        if reply.warnings:
+            ending["warnings"] = list(reply.warnings)
         return ending
 
 
