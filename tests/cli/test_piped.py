@@ -30,12 +30,19 @@ def test_a_tool_call_that_is_cut_off_is_printed_as_text_and_the_next_line_answer
     call = '{"name": "get_weather", "arguments": {"city": "Par'
     session = ScriptedSession(f"{before}<tool_calls>\n{call}", "Hello.")
     out, err = io.StringIO(), io.StringIO()
-    answer_lines(session, ["Weather?", "Hi"], out=out, err=err)
+    answer_lines(session, [b"Weather?\n", b"\n", b"Hi\n"], out=out, err=err)
     assert out.getvalue() == f"{before}{call}\nHello.\n"
     assert "cut off" in err.getvalue()
 
 
 def test_tool_calls_are_printed_as_lines_of_json():
     session, out = ScriptedSession('<tool_calls>\n{"name": "f", "arguments": {"a":1}}\n</tool_calls>'), io.StringIO()
-    answer_lines(session, ["Call"], out=out, err=io.StringIO())
+    answer_lines(session, [b"Call"], out=out, err=io.StringIO())
     assert out.getvalue() == '{"name": "f", "arguments": {"a": 1}}\n'
+
+
+def test_a_line_that_is_no_utf8_is_named():
+    session, out = ScriptedSession("Good day."), io.StringIO()
+    with pytest.raises(ValueError, match="line 2 of the input is no UTF-8: invalid .* at byte 1"):
+        answer_lines(session, [b"Gr\xc3\xbc\xc3\x9fe\n", b"G\xfc\n"], out=out, err=io.StringIO())
+    assert out.getvalue() == "Good day.\n"

@@ -13,16 +13,22 @@ from fulmen.chat.parser import TextDelta, Warning
 from fulmen.cli.session import ChatSession
 
 
-def answer_lines(session: ChatSession, lines: Iterable[str], *, out: TextIO, err: TextIO) -> None:
-    """Answer every line that is not blank, in one conversation.
+def answer_lines(session: ChatSession, lines: Iterable[bytes], *, out: TextIO, err: TextIO) -> None:
+    """Answer every line that is not blank, in one conversation; the input is UTF-8, whatever the locale says.
 
     Raises:
-        ValueError: a prompt can't be answered, as it is too long.
+        ValueError: a prompt can't be answered, as it is too long, or a line is no UTF-8.
     """
     with asyncio.Runner() as runner:
-        for line in lines:
-            if line.strip():
-                runner.run(_answer(session, line.strip(), out, err))
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode().strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"line {number} of the input is no UTF-8: {error.reason} at byte {error.start}"
+                ) from None
+            if text:
+                runner.run(_answer(session, text, out, err))
 
 
 async def _answer(session: ChatSession, line: str, out: TextIO, err: TextIO) -> None:
