@@ -86,7 +86,7 @@ class ResponseRequest(SamplingFields):
             tools=tools_from_openai(self.tools),
             tool_choice=ToolChoice.from_openai(self.tool_choice),
             parallel_tool_calls=self.parallel_tool_calls is not False,
-            response_schema=response_schema_from_openai(self.text.format if self.text else None),
+            response_schema=response_schema_from_openai(self.text.format if self.text else None, "text.format"),
             thinking_budget=read_thinking_budget(
                 self.thinking_budget, self.reasoning.effort if self.reasoning else None
             ),
