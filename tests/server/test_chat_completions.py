@@ -131,6 +131,13 @@ def test_call_that_is_cut_off_is_no_call_in_a_whole_answer(chat, say):
     assert choice.warnings
 
 
+def test_answer_whose_grammar_broke_off_is_incomplete_with_a_warning(chat, say):
+    say(Script(text='{"a": ', finish_reason="grammar"))
+    choice = chat().choices[0]
+    assert (choice.finish_reason, choice.stop_reason) == ("length", "grammar")
+    assert "schema" in choice.warnings[0]
+
+
 def test_logprobs(chat, say, tokenizer):
     say("h\u00e9")
     content = chat(logprobs=True, top_logprobs=2).choices[0].logprobs.content

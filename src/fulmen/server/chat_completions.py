@@ -29,6 +29,7 @@ from fulmen.server.protocol import (
     Tools,
     read_thinking_budget,
     wire_finish_reason,
+    wire_stop_reason,
 )
 from fulmen.server.request_body import JsonRoute
 from fulmen.server.served_model import ServedModel, fingerprint, served_model
@@ -156,7 +157,7 @@ class _Choice:
         deltas = self.assembler.feed(event)
         entries = [self._entry(piece) for piece in map(_delta, deltas) if piece]
         if event.finish_reason is not None:
-            self._stop_reason = "repetition" if event.finish_reason == "repetition" else event.stop_string
+            self._stop_reason = wire_stop_reason(event)
             entries.append({**self._entry({}), **self._ending})
         return entries
 

@@ -16,7 +16,7 @@ from fulmen.server.chat_completions import chat_usage
 from fulmen.server.errors import request_errors
 from fulmen.server.generation import Generation, check_length
 from fulmen.server.logprobs import completion_logprobs
-from fulmen.server.protocol import SamplingFields, StreamOptions, wire_finish_reason
+from fulmen.server.protocol import SamplingFields, StreamOptions, wire_finish_reason, wire_stop_reason
 from fulmen.server.request_body import JsonRoute
 from fulmen.server.served_model import ServedModel, fingerprint, served_model
 from fulmen.server.stream import DONE, EventStream, sse, unless_disconnected
@@ -134,9 +134,8 @@ class _Choice:
         text += self._decoder.finish()
         if event.stop_string is not None:
             text = text.partition(event.stop_string)[0]
-        stop_reason = "repetition" if event.finish_reason == "repetition" else event.stop_string
         finish_reason = wire_finish_reason(event.finish_reason)
-        return {**self._entry(text), "finish_reason": finish_reason, "stop_reason": stop_reason}
+        return {**self._entry(text), "finish_reason": finish_reason, "stop_reason": wire_stop_reason(event)}
 
     def opening(self) -> dict[str, Any] | None:
         """Return the entry that echoes the prompt; None when nobody asked for it."""
