@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-FinishReason = Literal["stop", "length", "cancelled", "repetition"]
-"""Why a completion ended: an end token or stop string; the token or context limit; the caller; confident repetition."""
+FinishReason = Literal["stop", "length", "cancelled", "repetition", "grammar"]
+"""Why a completion ended: an end token or stop string; the token or context limit; the caller; confident repetition;
+a grammar that could not be followed to its end."""
 
 
 class Vocabulary(Protocol):

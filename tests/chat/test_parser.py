@@ -211,10 +211,22 @@ def test_constrained_arguments_are_streamed_while_they_grow():
     assert parser.finish() == []
 
 
-def test_constrained_arguments_that_are_cut_off_stay_with_their_call():
-    reply, deltas = run(['<tool_calls>\n{"name": "f", "arguments": {"a": "b'], constrained_calls=True)
-    assert [(call.name, call.arguments) for call in reply.tool_calls] == [("f", '{"a": "b')]
+@pytest.mark.parametrize("before", ["", "I look.\n"])
+def test_constrained_arguments_that_are_cut_off_are_text_in_the_end(before):
+    call = '{"name": "f", "arguments": {"a": "b'
+    reply, deltas = run([f"{before}<tool_calls>\n{CALL}\n{call}"], constrained_calls=True)
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [("get_weather", '{"city": "Paris"}')]
+    assert reply.text == before + call
     assert isinstance(deltas[-1], Warning)
+    assert reply.warnings
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_a_closing_tag_that_is_cut_off_is_not_shown(constrained):
+    for length in range(len("</tool_calls>")):
+        reply, _ = run([f"<tool_calls>\n{CALL}\n" + "</tool_calls>"[:length]], constrained_calls=constrained)
+        assert (reply.text, len(reply.tool_calls)) == ("", 1)
+        assert reply.warnings == ("the reply ended before </tool_calls>",)
 
 
 NO_TAG = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(lambda s: "<" not in s)

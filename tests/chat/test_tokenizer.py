@@ -1,4 +1,7 @@
 import json
+import threading
+import time
+from itertools import pairwise
 
 import pytest
 import tokenizers
@@ -40,6 +43,32 @@ def test_control_tokens_where_they_are_allowed(tokenizer):
     assert ids[-1] == tokenizer.eos_token_ids[0]
     assert tokenizer.decode(ids) == "Hi"
     assert tokenizer.decode(ids, skip_special=False) == "Hi<end_of_sentence>"
+
+
+def test_other_threads_run_while_a_long_text_is_encoded(tokenizer):
+    ticks, done = [], threading.Event()
+
+    def tick():
+        while not done.wait(0.001):
+            ticks.append(time.monotonic())
+
+    ticker = threading.Thread(target=tick)
+    ticker.start()
+    begin = time.monotonic()
+    tokenizer.encode("lorem ipsum dolor " * 60_000)
+    end = time.monotonic()
+    done.set()
+    ticker.join()
+    pauses = [after - before for before, after in pairwise([begin, *(t for t in ticks if begin < t < end), end])]
+    assert max(pauses) < 0.5 * (end - begin)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(TEXT | TRICKY)
+def test_least_tokens_is_a_lower_bound(tokenizer, text):
+    for allow_special in (False, True):
+        assert tokenizer.least_tokens(text) <= len(tokenizer.encode(text, allow_special=allow_special))
+    assert tokenizer.least_tokens("<beginning_of_sentence>") == 1
 
 
 def test_is_the_vocabulary_that_the_engine_wants(tokenizer, folder):

@@ -8,7 +8,7 @@ from llguidance import LLMatcher, LLTokenizer
 from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.chat.parser import parse
 from fulmen.chat.reply_format import CLOSE_TEXT, reply_text
-from fulmen.chat.schema import check_schema
+from fulmen.chat.schema import check_schema, without_unknown_formats
 from fulmen.chat.toolcalls import ToolChoice, json_grammar, response_schema_from_openai, tool_grammar
 
 BYTES = LLTokenizer("byte")
@@ -166,7 +166,7 @@ def test_nothing_to_constrain():
             None,
             r"tools\[1\].parameters.properties.a.type is 'strng'",
         ),
-        ((), ToolChoice(), {"anyOf": []}, r"response_format.json_schema.schema.anyOf must be a non-empty list"),
+        ((), ToolChoice(), {"anyOf": []}, r"schema.anyOf must be a non-empty list"),
     ],
 )
 def test_requests_that_make_no_sense(tools, choice, schema, message):
@@ -192,6 +192,46 @@ def test_requests_that_make_no_sense(tools, choice, schema, message):
 def test_a_wrong_schema_is_named_by_its_path(schema, path):
     with pytest.raises(ValueError, match=path):
         check_schema(schema, "s")
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ({"properties": {"a": {"not": {}}}}, "s.properties.a.not is not supported"),
+        ({"items": {"uniqueItems": True}}, "s.items.uniqueItems is not supported"),
+    ],
+)
+def test_what_no_grammar_expresses_is_named_where_it_must_hold(schema, path):
+    with pytest.raises(ValueError, match=path):
+        check_schema(schema, "s", strict=True)
+    check_schema(schema, "s")
+
+
+@pytest.mark.parametrize("pattern", ["(?=x)", "a(?!b)", "(?<=a)b", "(?<!a)b", r"[\])](?=x)", r"(a)\1"])
+def test_look_around_and_back_references_are_named_by_their_path(pattern):
+    for schema in ({"items": {"pattern": pattern}}, {"items": {"patternProperties": {pattern: {}}}}):
+        with pytest.raises(ValueError, match=r"s.items.pattern\w* has .* not supported"):
+            check_schema(schema, "s")
+
+
+@pytest.mark.parametrize("pattern", [r"\(?=x", "[(?=]", "[](?=]", r"[\](?=]", "(?:a)(?P<n>b)(?i:c)", r"\\d\d"])
+def test_patterns_that_only_look_like_it_pass(pattern):
+    check_schema({"pattern": pattern}, "s", strict=True)
+
+
+def test_unknown_formats_are_annotations():
+    data = {"format": "path"}
+    schema = {
+        "properties": {"format": {"type": "string", "format": "path"}, "day": {"format": "date"}},
+        "$defs": {"a": {"items": {"anyOf": [{"format": "iri"}, True]}}},
+        "const": data,
+    }
+    assert without_unknown_formats(schema) == {
+        "properties": {"format": {"type": "string"}, "day": {"format": "date"}},
+        "$defs": {"a": {"items": {"anyOf": [{}, True]}}},
+        "const": data,
+    }
+    assert "path" not in json_grammar({"type": "string", "format": "path"}).source
 
 
 def test_good_schemas_pass():
@@ -222,3 +262,10 @@ def test_reading_the_options_of_a_request():
     for wrong in ("json", {"type": "xml"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": []}):
         with pytest.raises(ValueError, match="response_format"):
             response_schema_from_openai(wrong)
+    for wrong, message in (
+        ({"type": "json_schema"}, "text.format.schema must be"),
+        ({"type": "json_schema", "schema": {"not": {}}}, "text.format.schema.not is"),
+        ({"type": "xml"}, "text.format.type is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            response_schema_from_openai(wrong, "text.format")

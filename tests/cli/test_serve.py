@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -55,12 +56,14 @@ def test_a_second_signal_ends_it_at_once(checkpoint):
         serving(checkpoint, "--port", 0, "--max-running", 1, "--drain-seconds", 60) as (process, address),
         httpx.stream("POST", f"{address}/v1/completions", json=body, timeout=60) as stream,
     ):
-        lines = stream.iter_lines()  # kept, because a dropped iterator closes the connection
+        lines = stream.iter_lines()  # kept: a dropped iterator closes the connection, which cancels the request
         next(lines)
         process.send_signal(signal.SIGTERM)
         assert httpx.get(f"{address}/health").status_code == 503
+        signalled = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=20)
+        assert time.monotonic() - signalled < 10, "the stop waited for the replies"
 
 
 def test_keys_names_and_a_taken_port(checkpoint):

@@ -60,6 +60,11 @@ def test_a_failed_write_leaves_the_old_file(make_engine, tmp_path, monkeypatch) 
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_file_that_can_not_be_written_is_an_os_error(make_engine, tmp_path) -> None:
+    with pytest.raises(OSError, match=r"nowhere/context\.safetensors could not be written"):
+        make_engine().save_context(tmp_path / "nowhere" / "context.safetensors", [1, 2])
+
+
 def test_an_engine_without_a_prefix_store_says_why_it_cannot_save(make_engine, tmp_path) -> None:
     with pytest.raises(ValueError, match="prefix store"):
         make_engine(prefix_store=False).save_context(tmp_path / "x", [1])

@@ -89,13 +89,22 @@ def test_a_spent_budget_closes_the_thinking_and_the_answer_follows(make_engine, 
 def test_the_budget_counts_from_where_the_model_opens_the_thinking(make_engine, letters) -> None:
     close = tuple(letters.encode("</think>"))
     budget = ThinkingBudget(tokens=3, open_text="<think>", close_text="</think>", close_ids=close, open=False)
-    grammar = Grammar(kind="regex", source="a<think>[a-z]{1,9}</think>done")
+    grammar = Grammar(kind="regex", source="  <think>[a-z]{1,9}</think>done")
     params = SamplingParams(seed=1, max_tokens=60, thinking_budget=budget, grammar=grammar)
     ((completion,),) = make_engine().generate(prompts_of(4), params)
     text = letters.decode(completion.token_ids)
-    assert len(text[: text.index("</think>")]) == len("a<think>") + 3
+    assert len(text[: text.index("</think>")]) == len("  <think>") + 3
     assert text.endswith("</think>done")
     assert completion.finish_reason == "stop"
+
+
+def test_a_tag_inside_the_answer_opens_no_thinking(make_engine, letters) -> None:
+    close = tuple(letters.encode("</think>"))
+    budget = ThinkingBudget(tokens=3, open_text="<think>", close_text="</think>", close_ids=close, open=False)
+    grammar = Grammar(kind="regex", source="the <think> tag opens it")
+    params = SamplingParams(max_tokens=60, thinking_budget=budget, grammar=grammar)
+    ((completion,),) = make_engine().generate(prompts_of(4), params)
+    assert letters.decode(completion.token_ids) == "the <think> tag opens it"
 
 
 def test_forced_tokens_are_computed_like_any_other(make_engine, models, letters) -> None:

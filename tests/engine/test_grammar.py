@@ -51,6 +51,16 @@ def test_the_end_token_is_allowed_exactly_where_the_grammar_may_end(letters) -> 
 
 
 @pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}]
+)
+def test_a_schema_that_no_finite_answer_fits_is_no_success(make_engine, schema) -> None:
+    spaced = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    grammar = Grammar(kind="json_schema", source=json.dumps({**schema, "x-guidance": spaced}))
+    ((completion,),) = make_engine().generate(prompts_of(5), SamplingParams(max_tokens=50, grammar=grammar))
+    assert completion.finish_reason == "grammar"
+
+
+@pytest.mark.parametrize(
     ("kind", "source", "message"),
     [
         ("json_schema", '{"type": "object", "not": {}}', "not"),
@@ -61,6 +71,7 @@ def test_the_end_token_is_allowed_exactly_where_the_grammar_may_end(letters) -> 
 )
 def test_an_unusable_grammar_is_refused_with_the_reason(make_engine, kind, source, message) -> None:
     engine = make_engine()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         engine.add([1], SamplingParams(grammar=Grammar(kind=kind, source=source)))
+    assert "1 |" not in str(error.value)  # the reason, and not the grammar
     assert not engine.has_work

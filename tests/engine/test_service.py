@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tiny_engine import prompts_of
@@ -96,6 +97,23 @@ def test_a_forgotten_stream_is_cancelled(make_service) -> None:
     next(iterator)
     iterator.close()
     wait_until(lambda: idle(service))
+    assert list(iterator) == []
+
+
+def test_a_plain_stream_that_nobody_began_is_cancelled(make_service) -> None:
+    service = make_service()
+    service.stream([1], LONG).close()
+    service.stream([1], LONG)  # forgotten at once
+    assert service.drain(20)
+    assert service.stats()["engine_steps"] < 100
+
+
+def test_generate_cancels_the_others_when_a_prompt_is_refused(make_service) -> None:
+    service = make_service(max_running=1, max_queue=1)
+    with pytest.raises(QueueFull):
+        service.generate([[1], [2], [3]], LONG)
+    assert service.drain(20)
+    assert service.stats()["engine_steps"] < 100
 
 
 def test_refusals_come_before_the_first_event(make_service) -> None:
@@ -124,6 +142,54 @@ def test_a_failing_step_reaches_every_caller_and_later_ones(make_service, monkey
         list(service.stream([1, 2], LONG))
     with pytest.raises(EngineFailed):
         service.stream([1, 2], LONG)
+
+
+def test_a_failing_step_reaches_those_who_came_while_it_ran(make_service, monkeypatch, tmp_path) -> None:
+    service, in_step, go_on = make_service(), threading.Event(), threading.Event()
+
+    def explode(works) -> None:
+        in_step.set()
+        assert go_on.wait(20)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(service._engine._runner, "run", explode)
+    first = service.stream([1, 2], LONG)
+    assert in_step.wait(20)
+    second = service.stream([3], LONG)
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(service.load_context, tmp_path / "c.safetensors")
+        wait_until(lambda: service._inbox.qsize() == 2)
+        go_on.set()
+        for future in (loading, *(pool.submit(list, stream) for stream in (first, second))):
+            with pytest.raises(EngineFailed, match="out of memory"):
+                future.result(timeout=20)
+    assert service.drain(0)
+
+
+def test_a_request_that_breaks_the_engine_learns_of_it(make_service, monkeypatch) -> None:
+    service = make_service()
+
+    def explode(*args, **kwargs) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(service._engine, "add", explode)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(service.stream([1, 2], LONG))
+
+
+def test_an_event_for_a_loop_that_just_closed_does_no_harm(make_service) -> None:
+    service = make_service()
+
+    async def leave() -> tuple:
+        loop, stream = asyncio.get_running_loop(), service.submit([1], LONG)
+        loop.is_closed = lambda: False  # as seen by a thread that asks just before it closes
+        await anext(stream)
+        return loop, stream
+
+    loop, _stream = asyncio.run(leave())
+    wait_until(lambda: idle(service))
+    del loop.is_closed
+    assert len(list(service.stream([1], SamplingParams(max_tokens=2, ignore_eos=True)))) == 2
 
 
 def test_draining_lets_the_open_ones_end_and_refuses_new_ones(make_service) -> None:

@@ -81,6 +81,8 @@ def test_content_type_may_have_a_charset(http, say, content_type):
         ({"stream_options": []}, "stream_options"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"items": {"not": {}}}}}},
+         "response_format.json_schema.schema.items.not"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "strng"}}}},
          "response_format.json_schema.schema.type"),
         ({"tools": {}}, "tools"),

@@ -123,6 +123,21 @@ def test_malformed_call_reaches_the_client_as_text_with_a_warning(chat, say):
     assert last.choices[0].warnings == choice.warnings
 
 
+def test_call_that_is_cut_off_is_no_call_in_a_whole_answer(chat, say):
+    say(Script(text="Let me see.\n" + CALL[:60], finish_reason="length"))
+    choice = chat(tools=[WEATHER]).choices[0]
+    assert (choice.finish_reason, choice.message.tool_calls) == ("length", None)
+    assert choice.message.content == "Let me see.\n" + CALL[:60].removeprefix("<tool_calls>\n")
+    assert choice.warnings
+
+
+def test_answer_whose_grammar_broke_off_is_incomplete_with_a_warning(chat, say):
+    say(Script(text='{"a": ', finish_reason="grammar"))
+    choice = chat().choices[0]
+    assert (choice.finish_reason, choice.stop_reason) == ("length", "grammar")
+    assert "schema" in choice.warnings[0]
+
+
 def test_logprobs(chat, say, tokenizer):
     say("h\u00e9")
     content = chat(logprobs=True, top_logprobs=2).choices[0].logprobs.content

@@ -12,6 +12,7 @@ import pytest
 from conftest import running
 from scripted import Script
 
+from fulmen.chat.tokenizer import Tokenizer
 from fulmen.engine.request import ContextTooLong, QueueFull
 from fulmen.engine.service import EngineFailed, ServiceClosed
 from fulmen.server.auth import keys_from_environment
@@ -222,3 +223,27 @@ def test_log_line_per_request(http, say, caplog):
     assert caplog.messages[0].startswith(f"POST {CHAT} 200 prompt=")
     assert " cached=2 reply=7 " in caplog.messages[0]
     assert caplog.messages[1].startswith("GET /nowhere 404 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", lambda text: {"messages": [{"role": "user", "content": text}]}),
+        ("/v1/completions", lambda text: {"prompt": text}),
+        ("/v1/responses", lambda text: {"input": text}),
+    ],
+)
+def test_what_can_not_fit_is_refused_before_it_is_tokenized(http, say, served, monkeypatch, path, body):
+    seen = []
+    encode = Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda *args, **options: seen.append(args) or encode(*args, **options))
+    longest = len("<beginning_of_sentence>")
+    fits = http.post(path, json={**body("x" * 2000), "max_tokens": 1})
+    assert fits.status_code == 200
+    assert seen
+    seen.clear()
+    refused = http.post(path, json=body("x" * longest * served.max_context))
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+    assert f"{served.max_context:,} tokens or more; the context is {served.max_context:,}" in refused.text
+    assert not seen

@@ -108,8 +108,10 @@ class CallReader:
                 return pieces, text[len(CALLS_CLOSE) :], True
             if text.startswith("{"):
                 text = self._read_object(text, final, pieces)
-            elif text and (final or not CALLS_CLOSE.startswith(text)):
+            elif not CALLS_CLOSE.startswith(text):
                 text = self._read_junk(text, final, pieces)
+            elif final:  # the closing tag, cut off
+                text = ""
         return pieces, text, False
 
     def _read_object(self, text: str, final: bool, pieces: list[Piece]) -> str:
@@ -152,7 +154,7 @@ class CallReader:
         if not text and not final:
             return text
         closed = call.complete and text.startswith("}")
-        if not closed or not _is_object("".join(call.arguments)):
+        if not closed or not is_json_object("".join(call.arguments)):
             pieces.append(Malformed("", "a tool call was cut off or is no JSON"))
         self._streamed = None
         return text[1:] if closed else text
@@ -198,7 +200,8 @@ def _load_name(text: str) -> str | None:
     return str(name)
 
 
-def _is_object(text: str) -> bool:
+def is_json_object(text: str) -> bool:
+    """Whether a text is one JSON object, as the arguments of a call must be."""
     try:
         _load(text)
     except ValueError:

@@ -15,12 +15,13 @@ Inside the thinking only `</think>` means anything; `<think>` opens a thinking o
 white space at most; text after the calls stands on a new line.
 """
 
+import json
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fulmen.chat.call_reader import CallArguments, CallReader, CallStart, Malformed
+from fulmen.chat.call_reader import CallArguments, CallReader, CallStart, Malformed, is_json_object
 from fulmen.chat.message import Message, ToolCall
 from fulmen.chat.reply_format import CALLS_CLOSE, CALLS_OPEN, THINK_CLOSE, THINK_OPEN
 
@@ -267,10 +268,14 @@ def parse(text: str, *, starts_in_thinking: bool = False, read_tool_calls: bool 
 
 
 def collect(deltas: Iterable[Delta], *, thought: bool = False) -> ParsedReply:
-    """Put deltas together; `thought` says that there was thinking even if it was empty."""
+    """Put deltas together; `thought` says that there was thinking even if it was empty.
+
+    Constrained calls are passed on while they grow. One whose arguments never became a JSON object, as the reply was
+    cut off, is no call in the end: it becomes text, on a line of its own.
+    """
     thinking: list[str] = []
     text: list[str] = []
-    calls: list[tuple[ToolCallStart, list[str]]] = []
+    started: list[tuple[ToolCallStart, list[str]]] = []
     warnings: list[str] = []
     for delta in deltas:
         match delta:
@@ -279,15 +284,21 @@ def collect(deltas: Iterable[Delta], *, thought: bool = False) -> ParsedReply:
             case TextDelta():
                 text.append(delta.text)
             case ToolCallStart():
-                calls.append((delta, []))
+                started.append((delta, []))
             case ToolCallArguments():
-                calls[delta.index][1].append(delta.text)
+                started[delta.index][1].append(delta.text)
             case Warning():
                 warnings.append(delta.text)
+    calls = [ToolCall(id=call.id, name=call.name, arguments="".join(parts)) for call, parts in started]
+    broken = [
+        f'{{"name": {json.dumps(call.name, ensure_ascii=False)}, "arguments": {call.arguments}'
+        for call in calls
+        if not is_json_object(call.arguments)
+    ]
     return ParsedReply(
         thinking="".join(thinking) if thinking or thought else None,
-        text="".join(text),
-        tool_calls=tuple(ToolCall(id=call.id, name=call.name, arguments="".join(parts)) for call, parts in calls),
+        text="\n".join(["".join(text)] * bool(text) + broken),
+        tool_calls=tuple(call for call in calls if is_json_object(call.arguments)),
         warnings=tuple(warnings),
     )
 

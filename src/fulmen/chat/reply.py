@@ -6,7 +6,7 @@ Last station of a request before the wire; server and command line both end here
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fulmen.chat.parser import Delta, ParsedReply, ReplyParser, collect, held_back
+from fulmen.chat.parser import Delta, ParsedReply, ReplyParser, Warning, collect, held_back
 from fulmen.chat.tokenizer import IncrementalDecoder, Tokenizer
 from fulmen.trace import FinishReason, TokenEvent
 
@@ -86,6 +86,8 @@ class ReplyAssembler:
             if event.stop_string is not None and event.stop_string in text:
                 text = text[: text.index(event.stop_string)]
             deltas = self._parser.feed(text) + self._parser.finish()
+            if event.finish_reason == "grammar":
+                deltas.append(Warning("the answer broke off: perhaps no finite answer fits its schema"))
         self._count_thinking()
         self._deltas += deltas
         return deltas

@@ -4,6 +4,7 @@ The grammar compiler knows what it can't express, but not the place; this catche
 path, as in `tools[0].parameters.properties.city.type is 'strng'`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +12,23 @@ _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_UNSUPPORTED = (
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "propertyNames", "uniqueItems",
+    "dependentSchemas", "dependentRequired", "dependencies", "unevaluatedProperties", "unevaluatedItems",
+    "$dynamicRef", "$dynamicAnchor", "$recursiveRef",
+)  # fmt: skip
+_FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 _MAX_DEPTH = 64
+_PATTERN_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?<?[=!]|.", re.DOTALL)
 
 
-def check_schema(schema: object, where: str) -> None:
+def check_schema(schema: object, where: str, *, strict: bool = False) -> None:
     """Walk a JSON schema.
 
     Args:
         schema: what should be a schema.
         where: its place in the request, to begin the message with.
+        strict: refuse keywords that a grammar can't express; a schema read leniently passes over them.
 
     Raises:
         ValueError: the first mistake, with its path.
@@ -34,6 +43,8 @@ def check_schema(schema: object, where: str) -> None:
         if depth > _MAX_DEPTH:
             raise ValueError(f"{path} is nested more than {_MAX_DEPTH} deep")
         _check_keywords(node, path)
+        if strict and (unsupported := [key for key in _UNSUPPORTED if key in node]):
+            raise ValueError(f"{path}.{unsupported[0]} is not supported: no grammar can be made of it")
         if isinstance(node.get("$ref"), str):
             _check_reference(schema, node["$ref"], f"{path}.$ref")
         for key in _SCHEMA_MAPS:
@@ -41,6 +52,20 @@ def check_schema(schema: object, where: str) -> None:
         for key in _SCHEMA_LISTS:
             pending += [(child, f"{path}.{key}[{index}]", depth + 1) for index, child in enumerate(node.get(key, ()))]
         pending += [(node[key], f"{path}.{key}", depth + 1) for key in _SCHEMAS if key in node]
+
+
+def without_unknown_formats(schema: Any) -> Any:
+    """Return a checked schema without the formats that no grammar knows: to JSON Schema they are mere annotations."""
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {key: value for key, value in schema.items() if key != "format" or value in _FORMATS}
+    for key in _SCHEMA_MAPS:
+        if key in result:
+            result[key] = {name: without_unknown_formats(child) for name, child in result[key].items()}
+    for key in _SCHEMA_LISTS:
+        if key in result:
+            result[key] = [without_unknown_formats(child) for child in result[key]]
+    return result | {key: without_unknown_formats(result[key]) for key in _SCHEMAS if key in result}
 
 
 def _check_keywords(node: Mapping[str, Any], path: str) -> None:
@@ -62,6 +87,15 @@ def _check_keywords(node: Mapping[str, Any], path: str) -> None:
     for key in ("$ref", "pattern", "format"):
         if not isinstance(node.get(key, ""), str):
             raise ValueError(f"{path}.{key} must be a string, not {node[key]!r:.60}")
+    _check_pattern(node.get("pattern", ""), f"{path}.pattern")
+    for pattern in node.get("patternProperties", {}):
+        _check_pattern(pattern, f"{path}.patternProperties")
+
+
+def _check_pattern(pattern: str, path: str) -> None:
+    for piece in _PATTERN_PIECE.findall(pattern):
+        if piece.startswith("(?") or re.fullmatch(r"\\[1-9k]", piece):
+            raise ValueError(f"{path} has {piece}: look-around and back-references are not supported")
 
 
 def _check_reference(root: object, reference: str, path: str) -> None:

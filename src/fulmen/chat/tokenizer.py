@@ -100,6 +100,11 @@ class Tokenizer:
                 table[token_id] = _byte_level_bytes(piece) if byte_level else _sentencepiece_bytes(piece)
         return tuple(table)
 
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes of the longest token, control tokens included."""
+        return max(map(len, (*self.token_bytes, *(text.encode() for text in self._added.values()))), default=1)
+
     def encode(self, text: str, *, allow_special: bool = False, add_bos: bool = False) -> list[int]:
         """Turn text into ids.
 
@@ -117,10 +122,15 @@ class Tokenizer:
             raise ValueError(f"the text has an unpaired surrogate at character {error.start}") from None
         ids = list(self._backend.encode("", add_special_tokens=True).ids) if add_bos else []
         cut = unused_characters(text, 1)
-        for piece in (text if allow_special else self.guard(text, cut)).split(cut):
-            if piece:
-                ids += self._backend.encode(piece, add_special_tokens=False).ids
+        pieces = [piece for piece in (text if allow_special else self.guard(text, cut)).split(cut) if piece]
+        # The call for many texts, unlike that for one, lets other threads run meanwhile.
+        for encoding in self._backend.encode_batch_fast(pieces, add_special_tokens=False):
+            ids += encoding.ids
         return ids
+
+    def least_tokens(self, text: str) -> int:
+        """Return how many tokens `encode` makes at least, by length alone: no work, however long the text is."""
+        return -(-len(text.encode("utf-8", "surrogatepass")) // self._longest_token)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
         """Turn ids into the text that `IncrementalDecoder` would stream; control tokens are left out or written out.

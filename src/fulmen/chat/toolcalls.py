@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fulmen.chat.message import ToolSpec
 from fulmen.chat.reply_format import CALLS_CLOSE, CALLS_OPEN, THINK_CLOSE, THINK_OPEN
-from fulmen.chat.schema import check_schema
+from fulmen.chat.schema import check_schema, without_unknown_formats
 from fulmen.trace import Grammar
 
 GrammarThinking = Literal["none", "optional", "open"]
@@ -107,7 +107,7 @@ def tool_grammar(
     if "opening calls" in answers:
         rules += [f"opening[suffix={_quoted(CALLS_OPEN)}]: BEFORE", f"BEFORE: /(?s:.*)/{not_thinking}"]
     if "json" in answers:
-        rules.append("json: %json " + json.dumps({**(schema or {}), "x-guidance": _SPACED}))
+        rules.append("json: %json " + json.dumps({**without_unknown_formats(schema), "x-guidance": _SPACED}))
     return Grammar(kind="lark", source="\n".join([*rules, f"answer: {' | '.join(answers)}", ""]))
 
 
@@ -118,11 +118,11 @@ def json_grammar(schema: Mapping[str, Any], *, thinking: GrammarThinking = "none
     return grammar
 
 
-def response_schema_from_openai(value: object) -> dict[str, Any] | None:
+def response_schema_from_openai(value: object, where: str = "response_format") -> dict[str, Any] | None:
     """Read `response_format` of a chat request, or `text.format` of a Responses request; None for plain text.
 
     Raises:
-        ValueError: the format is unknown or has no schema.
+        ValueError: the format is unknown, or its schema is missing or wrong; `where` begins the message.
     """
     if value is None:
         return None
@@ -134,10 +134,13 @@ def response_schema_from_openai(value: object) -> dict[str, Any] | None:
     if isinstance(value, Mapping) and kind == "json_schema":
         holder = value.get("json_schema", value)
         schema = holder.get("schema") if isinstance(holder, Mapping) else None
+        nested = "json_schema" in value or where == "response_format"
+        place = f"{where}.json_schema.schema" if nested else f"{where}.schema"
         if not isinstance(schema, Mapping):
-            raise ValueError("response_format.json_schema.schema must be a JSON schema (an object)")
+            raise ValueError(f"{place} must be a JSON schema (an object)")
+        check_schema(schema, place, strict=True)
         return dict(schema)
-    raise ValueError(f"response_format.type is {kind!r:.80}; it must be text, json_object or json_schema")
+    raise ValueError(f"{where}.type is {kind!r:.80}; it must be text, json_object or json_schema")
 
 
 def _check(tools: Sequence[ToolSpec], choice: ToolChoice, schema: Mapping[str, Any] | None) -> None:
@@ -149,7 +152,7 @@ def _check(tools: Sequence[ToolSpec], choice: ToolChoice, schema: Mapping[str, A
     if choice.mode == "required" and not tools:
         raise ValueError("tool_choice is required but there are no tools")
     if schema is not None:
-        check_schema(schema, "response_format.json_schema.schema")
+        check_schema(schema, "schema", strict=True)
     for index, tool in enumerate(tools):
         check_schema(tool.parameters, f"tools[{index}].parameters")
         if tool.parameters.get("type", "object") != "object":

@@ -90,7 +90,7 @@ def chat(
         else:
             from fulmen.cli.piped import answer_lines
 
-            answer_lines(session, sys.stdin, out=sys.stdout, err=sys.stderr)
+            answer_lines(session, sys.stdin.buffer, out=sys.stdout, err=sys.stderr)
 
 
 def _talk(session: "ChatSession", label: str) -> None:

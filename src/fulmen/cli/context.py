@@ -40,7 +40,11 @@ def save(
     from fulmen.cli.running import load
     from fulmen.engine.engine import Engine, EngineOptions
 
+    if not file.parent.is_dir():
+        raise ValueError(f"{file} can't be written: there is no folder {file.parent}")
     text = document.read_text(encoding="utf-8")
+    if not text.strip():
+        raise ValueError(f"{document} is empty: there is nothing to keep")
     loaded = load(model, quantize=quantize, device=device, threads=threads)
 
     def ids(question: str) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """`fulmen models`: the models that have a name here, and which of them are on this machine."""
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,6 @@ def models() -> None:
         else:
             here = f"no; {_way_here(name)}"
         table.add_row(name, model.title, here, model.source)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 1000)  # a pipe gets whole lines
     console.print(table)
     console.print(f"Pulled models lie in {home() / 'models'}", style="dim", soft_wrap=True)

@@ -13,28 +13,36 @@ from fulmen.chat.parser import TextDelta, Warning
 from fulmen.cli.session import ChatSession
 
 
-def answer_lines(session: ChatSession, lines: Iterable[str], *, out: TextIO, err: TextIO) -> None:
-    """Answer every line that is not blank, in one conversation.
+def answer_lines(session: ChatSession, lines: Iterable[bytes], *, out: TextIO, err: TextIO) -> None:
+    """Answer every line that is not blank, in one conversation; the input is UTF-8, whatever the locale says.
 
     Raises:
-        ValueError: a prompt can't be answered, as it is too long.
+        ValueError: a prompt can't be answered, as it is too long, or a line is no UTF-8.
     """
     with asyncio.Runner() as runner:
-        for line in lines:
-            if line.strip():
-                runner.run(_answer(session, line.strip(), out, err))
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode().strip()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"line {number} of the input is no UTF-8: {error.reason} at byte {error.start}"
+                ) from None
+            if text:
+                runner.run(_answer(session, text, out, err))
 
 
 async def _answer(session: ChatSession, line: str, out: TextIO, err: TextIO) -> None:
+    shown = ""
     async with aclosing(session.ask(line)) as deltas:
         async for delta in deltas:
             if isinstance(delta, TextDelta):
                 print(delta.text, end="", file=out, flush=True)
+                shown += delta.text
             elif isinstance(delta, Warning):
                 print(f"fulmen: {delta.text}", file=err)
     reply = session.messages[-1]
     if reply.content:
-        print(file=out)
+        print(reply.content.removeprefix(shown), file=out)  # what is left of a call that was cut off
     for call in reply.tool_calls:
         print(json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}, ensure_ascii=False), file=out)
     out.flush()

@@ -112,19 +112,19 @@ def load(
 
         if threads is not None:
             torch.set_num_threads(threads)
+        if device is not None:
+            _check_device(device)
         on_cpu = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")).type == "cpu"
         if quantize == "auto":
             quantize = "int8" if on_cpu and native.available() else "none"
         decoder = fulmen.load(folder, device=device, quantize="int8" if quantize == "int8" else None)
-        weight = decoder.model.norm.weight
         size = sum(tensor.numel() for key, tensor in decoder.state_dict().items() if not key.endswith("_scale"))
         if decoder.config.tied_embeddings:
             size -= decoder.config.vocab_size * decoder.config.hidden_size  # it is there under two names
-        kind = "int8" if quantize == "int8" else str(weight.dtype).removeprefix("torch.")
         short = name if name in MODELS else folder.resolve().name
         return LoadedModel(
             name=short,
-            label=f"{short}, {_count(size)} parameters, {kind} on {weight.device}",
+            label=f"{short}, {_count(size)} parameters, {decoder.precision} on {decoder.model.norm.weight.device}",
             folder=folder,
             decoder=decoder,
             tokenizer=Tokenizer.load(folder),
@@ -145,6 +145,17 @@ def running(loaded: LoadedModel, options: "EngineOptions | None" = None) -> Iter
         yield RunningModel(**vars(loaded), service=service)
     finally:
         service.close()
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that this machine lacks."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # an AssertionError: torch is built without it
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device} can't be used; leave it out, or give cpu or cuda ({reason})") from error
 
 
 @contextmanager

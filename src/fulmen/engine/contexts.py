@@ -77,18 +77,26 @@ def write_context(
         tensors[name] = rows[:, :length].cpu().contiguous()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        metadata = {"format": FORMAT, "fingerprint": fingerprint(model), "tokens": str(length)}
-        save_file(tensors, temporary, metadata={**notes, **metadata})
+        own = {"fingerprint": fingerprint(model), "precision": model.precision}
+        save_file(tensors, temporary, metadata={**notes, **own, "format": FORMAT, "tokens": str(length)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except SafetensorError as error:  # how the library reports a full disk or a missing folder
+        raise OSError(f"{path} could not be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def read_context(path: Path, model: Decoder) -> Context:
     """Read a saved context; ValueError when the file is damaged or belongs to another model."""
-    if read_notes(path)["fingerprint"] != fingerprint(model):
+    notes = read_notes(path)
+    if notes["fingerprint"] != fingerprint(model):
+        if (saved := notes.get("precision", model.precision)) != model.precision:
+            raise ValueError(
+                f"{path} was saved from weights in {saved}, and these are in {model.precision}: "
+                "load it with the model and the precision that saved it"
+            )
         raise ValueError(f"{path} was saved from another model: load it with the model that saved it")
     with _open(path) as file:
         tensors = {name: file.get_tensor(name) for name in ("token_ids", "keys", "values", "states")}

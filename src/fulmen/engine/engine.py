@@ -229,7 +229,9 @@ class Engine:
         constraint = self._active[sequence].constraint
         if constraint is not None and event.token_id is not None:
             constraint.consume(event.token_id)
-            if constraint.complete and event.finish_reason is None:
+            if constraint.failed:
+                event = dataclasses.replace(event, finish_reason="grammar")
+            elif constraint.complete and event.finish_reason is None:
                 event = dataclasses.replace(event, finish_reason="stop")
         self._events.append((sequence.request.id, event))
         if event.finish_reason is not None:

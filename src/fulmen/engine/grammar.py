@@ -4,6 +4,7 @@ One `Grammars` for a vocabulary, one `Constraint` for a reply. A constraint foll
 ones, because a grammar for tool calls describes the thinking before them too.
 """
 
+import re
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,8 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from fulmen.trace import Grammar, Vocabulary
+
+_SOURCE = re.compile(r"\n *\d+ \| ")  # where the library begins to show the lines of the grammar
 
 
 class Constraint:
@@ -35,6 +38,11 @@ class Constraint:
         """Whether the grammar is satisfied and nothing more may follow."""
         return bool(self._matcher.is_stopped())
 
+    @property
+    def failed(self) -> bool:
+        """Whether the grammar cannot be followed further: no finite text may fit it, or it grew too large."""
+        return bool(self._matcher.is_error())
+
     def copy(self) -> "Constraint":
         """A constraint in the same state, for another choice of the request."""
         return Constraint(self._matcher.deep_copy(), self._vocab_size)
@@ -55,7 +63,8 @@ class Grammars:
         source = getattr(LLMatcher, f"grammar_from_{grammar.kind}")(grammar.source)
         matcher = LLMatcher(self._tokenizer, source, log_level=0)
         if matcher.is_error():
-            raise ValueError(f"the {grammar.kind} grammar cannot be used: {matcher.get_error()}")
+            reason = _SOURCE.split(matcher.get_error())[0]
+            raise ValueError(f"the {grammar.kind} grammar cannot be used: {reason}")
         return Constraint(matcher, self._vocab_size)
 
     @cached_property

@@ -101,7 +101,7 @@ class Reply:
         self._thought = 0
         self._confident = 0
         self._text = bytearray()
-        tags = [] if budget is None else [budget.open_text, budget.close_text]
+        tags = [] if budget is None else [budget.close_text]
         self._tail = max((len(text.encode()) for text in [*params.stop, *tags]), default=1)
         self.counts: Counter[int] = Counter()
         """How often each token stands in the reply (for penalties)."""
@@ -149,8 +149,10 @@ class Reply:
             if self._thinking:
                 self._thought += 1
                 self._thinking = budget.close_text.encode() not in window
-            elif self._may_open and budget.open_text.encode() in window:
-                self._thinking, self._may_open = True, False
+            elif self._may_open:  # where the reply begins, after white space at most; later the tag is text
+                text = self._text.decode("utf-8", "ignore").lstrip()
+                self._thinking = text.startswith(budget.open_text)
+                self._may_open = not self._thinking and budget.open_text.startswith(text)
         found = [(window.find(encoded), text) for text, encoded in self._stops if encoded in window]
         return min(found)[1] if found else None
 

@@ -7,7 +7,7 @@
     <------------- sink of the request <------------- events <----------+
 
 Only the engine's thread touches the engine. It sleeps when there is nothing to do. When a step fails, every open
-request is told so and the service refuses further ones: nothing ever waits for a dead engine.
+request is told so, in the inbox too, and the service refuses further ones: nothing ever waits for a dead engine.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +38,15 @@ class ServiceClosed(RuntimeError):
     """The service is draining or closed and takes no more requests."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Something for the engine's thread to do, between steps."""
+
+    run: Callable[[], None]
+    fail: Callable[[Exception], None] = lambda error: None
+    """Tells the caller that it will never be done."""
+
+
 class Service:
     """One engine, many callers.
 
@@ -50,9 +61,9 @@ class Service:
     def __init__(self, engine: Engine) -> None:
         """Start the engine's thread."""
         self._engine = engine
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._sinks: dict[int, tuple[Sink, int]] = {}  # of each request: where its events go, choices still open
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held where the fields below change, and while a task enters the inbox
         self._open = 0  # requests that have been submitted and have not ended
         self._failure: Exception | None = None
         self._closing = False
@@ -77,25 +88,25 @@ class Service:
         events: asyncio.Queue[TokenEvent | Exception] = asyncio.Queue()
 
         def sink(event: TokenEvent | Exception) -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits for the event
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         return _EventStream(events, params.n, self._queue(prompt_ids, params, sink))
 
-    def stream(self, prompt_ids: Sequence[int], params: SamplingParams) -> Iterator[TokenEvent]:
+    def stream(self, prompt_ids: Sequence[int], params: SamplingParams) -> "EventIterator":
         """Like `submit`, for plain Python: closing the iterator cancels the request."""
         events: queue.SimpleQueue[TokenEvent | Exception] = queue.SimpleQueue()
-        cancel = self._queue(prompt_ids, params, events.put)
-        return _read(events, params.n, cancel)
+        return EventIterator(events, params.n, self._queue(prompt_ids, params, events.put))
 
     def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Complete each prompt `params.n` times, side by side, and wait for all."""
-        streams = [self.stream(prompt, params) for prompt in prompts]
         results = []
-        for stream in streams:
-            events = list(stream)
-            choices = [[event for event in events if event.choice == choice] for choice in range(params.n)]
-            results.append([completion_of(choice) for choice in choices])
+        with ExitStack() as stack:  # a refused or failing prompt ends the others
+            streams = [stack.enter_context(closing(self.stream(prompt, params))) for prompt in prompts]
+            for stream in streams:
+                events = list(stream)
+                choices = [[event for event in events if event.choice == choice] for choice in range(params.n)]
+                results.append([completion_of(choice) for choice in choices])
         return results
 
     def save_context(self, path: Path, token_ids: Sequence[int], *, notes: Mapping[str, str] = NO_NOTES) -> None:
@@ -140,11 +151,6 @@ class Service:
         self._check_alive()
         self._engine.check(prompt_ids, params)
         constraint = self._engine.compile(params)
-        with self._lock:
-            limit = self._engine.max_open
-            if self._open >= limit:
-                raise QueueFull(f"{self._open} requests are open and at most {limit} may be; try again later")
-            self._open += 1
         request: list[int] = []
 
         def add() -> None:
@@ -156,12 +162,17 @@ class Service:
             else:
                 self._sinks[request[0]] = (sink, params.n)
 
-        self._inbox.put(add)
-        return lambda: self._inbox.put(lambda: self._engine.cancel(request[0]) if request else None)
+        with self._lock:
+            self._check_alive()
+            limit = self._engine.max_open
+            if self._open >= limit:
+                raise QueueFull(f"{self._open} requests are open and at most {limit} may be; try again later")
+            self._open += 1
+            self._inbox.put(_Task(add, fail=sink))
+        return lambda: self._inbox.put(_Task(lambda: self._engine.cancel(request[0]) if request else None))
 
     def _call(self, function: Callable[[], Result]) -> Result:
         """Run something in the engine's thread, between steps."""
-        self._check_alive()
         future: Future[Result] = Future()
 
         def run() -> None:
@@ -170,7 +181,9 @@ class Service:
             except Exception as error:  # belongs to the caller, who raises it
                 future.set_exception(error)
 
-        self._inbox.put(run)
+        with self._lock:
+            self._check_alive()
+            self._inbox.put(_Task(run, fail=future.set_exception))
         return future.result()
 
     def _check_alive(self) -> None:
@@ -185,18 +198,28 @@ class Service:
 
     def _run(self) -> None:
         """The engine's thread."""
+        cause = None
         try:
             while self._handle_inbox():
                 self._deliver(self._engine.step())
                 self._steps += 1
         except Exception as error:  # the thread ends here; callers must learn of it
-            self._failure = error
-        failure = EngineFailed(f"the engine has failed: {self._failure}" if self._failure else "the engine was closed")
-        failure.__cause__ = self._failure
+            cause = error
+        self._end(cause)
+
+    def _end(self, cause: Exception | None) -> None:
+        """Tell every caller, those in the inbox too, that nothing runs any more."""
+        failure = EngineFailed(f"the engine has failed: {cause}" if cause else "the engine was closed")
+        failure.__cause__ = cause
+        with self._lock:  # whoever comes later is refused by `_check_alive`
+            self._failure, self._closing, self._open = cause, True, 0
+            left = [self._inbox.get() for _ in range(self._inbox.qsize())]
         for sink, _ in self._sinks.values():
             sink(failure)
         self._sinks.clear()
-        self._open = 0
+        for task in left:
+            if task is not None:
+                task.fail(failure)
 
     def _handle_inbox(self) -> bool:
         """Do what callers asked for, waiting if there is nothing else to do; False: the end."""
@@ -204,7 +227,11 @@ class Service:
             task = self._inbox.get()
             if task is None:
                 return False
-            task()
+            try:
+                task.run()
+            except Exception as error:
+                task.fail(error)
+                raise
         return True
 
     def _deliver(self, events: list[tuple[int, TokenEvent]]) -> None:
@@ -254,17 +281,29 @@ class _EventStream(AsyncGenerator[TokenEvent, None]):
             self._cancel()
 
 
-def _read(
-    events: "queue.SimpleQueue[TokenEvent | Exception]", choices: int, cancel: Callable[[], None]
-) -> Iterator[TokenEvent]:
-    try:
-        while choices:
-            event = events.get()
-            if isinstance(event, Exception):
-                choices = 0
-                raise event
-            choices -= event.finish_reason is not None
-            yield event
-    finally:
-        if choices:
-            cancel()
+class EventIterator(Iterator[TokenEvent]):
+    """The events of one request, for plain Python; closing or forgetting it cancels the request, started or not."""
+
+    def __init__(
+        self, events: "queue.SimpleQueue[TokenEvent | Exception]", choices: int, cancel: Callable[[], None]
+    ) -> None:
+        self._events, self._choices, self._cancel = events, choices, cancel
+
+    def __next__(self) -> TokenEvent:
+        if not self._choices:
+            raise StopIteration
+        event = self._events.get()
+        if isinstance(event, Exception):
+            self._choices = 0
+            raise event
+        self._choices -= event.finish_reason is not None
+        return event
+
+    def close(self) -> None:
+        """End the request."""
+        if self._choices:
+            self._choices = 0
+            self._cancel()
+
+    def __del__(self) -> None:
+        self.close()

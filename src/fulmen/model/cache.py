@@ -6,6 +6,8 @@ lightning layers remember one matrix per head in a slot. Both are plain tensors 
 that a native step on the CPU and the torch modules share them.
 """
 
+import math
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -101,9 +103,9 @@ class HybridCache:
         self.page_size = page_size
         pages = (len(config.softmax_layers), num_pages, page_size, config.num_kv_heads, config.head_dim)
         slots = (len(config.lightning_layers), num_slots, config.num_heads, config.head_dim, config.head_dim)
-        self.keys = torch.zeros(pages, dtype=dtype, device=device)
-        self.values = torch.zeros(pages, dtype=dtype, device=device)
-        self.states = torch.zeros(slots, dtype=torch.float32, device=device)
+        self.keys = _zeros(pages, dtype, device)
+        self.values = _zeros(pages, dtype, device)
+        self.states = _zeros(slots, torch.float32, device)
 
     @property
     def num_pages(self) -> int:
@@ -147,3 +149,12 @@ class HybridCache:
         """The target's keys and values become a copy of the source's."""
         self.keys[:, target] = self.keys[:, source]
         self.values[:, target] = self.values[:, source]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """Zeros that, in main memory, take room only where they are written: `torch.zeros` writes every page at once."""
+    size = math.prod(shape) * dtype.itemsize
+    if torch.device(device).type != "cpu" or not size:
+        return torch.zeros(shape, dtype=dtype, device=device)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

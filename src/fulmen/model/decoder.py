@@ -104,6 +104,11 @@ class Decoder(nn.Module):
         if config.tied_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
+    @property
+    def precision(self) -> str:
+        """Of the weights: "float32", "bfloat16", or "int8" where they are quantised, as the head tells."""
+        return str(self.lm_head.weight.dtype).removeprefix("torch.")
+
     @torch.no_grad()
     def initialize(self, seed: int) -> "Decoder":
         """Random weights for training from nothing: normal with the config's range, norms at 1, biases at 0."""

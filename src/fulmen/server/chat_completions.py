@@ -17,7 +17,7 @@ from fulmen.chat.reply import ReplyAssembler
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.chat.toolcalls import ToolChoice, response_schema_from_openai
 from fulmen.server.errors import request_errors
-from fulmen.server.generation import ChatOptions, Generation, RequestRecord, chat_prompt
+from fulmen.server.generation import ChatOptions, Generation, RequestRecord, chat_prompt, check_length
 from fulmen.server.logprobs import token_logprob
 from fulmen.server.protocol import (
     Effort,
@@ -29,6 +29,7 @@ from fulmen.server.protocol import (
     Tools,
     read_thinking_budget,
     wire_finish_reason,
+    wire_stop_reason,
 )
 from fulmen.server.request_body import JsonRoute
 from fulmen.server.served_model import ServedModel, fingerprint, served_model
@@ -123,6 +124,7 @@ def chat_usage(record: RequestRecord, reasoning_tokens: int | None = None) -> di
 
 def _plan(body: ChatCompletionRequest, served: ServedModel) -> tuple[ChatPrompt, SamplingParams]:
     messages, options = body.messages_and_options()
+    check_length(served, (message.content for message in messages))
     prompt = chat_prompt(served, messages, options)
     return prompt, body.sampling_params(
         served.defaults,
@@ -143,7 +145,6 @@ class _Choice:
         self._index = index
         self._tokenizer = tokenizer
         self._num_top = num_top
-        self._called_tools = False
         self._stop_reason: str | None = None
         self._logprobs: list[dict[str, Any]] = []
         self._num_sent = 0
@@ -154,10 +155,9 @@ class _Choice:
         if self._num_top is not None and event.token_id is not None:
             self._logprobs.append(token_logprob(self._tokenizer, event, self._num_top))
         deltas = self.assembler.feed(event)
-        self._called_tools |= any(isinstance(delta, ToolCallStart) for delta in deltas)
         entries = [self._entry(piece) for piece in map(_delta, deltas) if piece]
         if event.finish_reason is not None:
-            self._stop_reason = "repetition" if event.finish_reason == "repetition" else event.stop_string
+            self._stop_reason = wire_stop_reason(event)
             entries.append({**self._entry({}), **self._ending})
         return entries
 
@@ -180,14 +180,14 @@ class _Choice:
 
     @property
     def _ending(self) -> dict[str, Any]:
-        reason = self.assembler.finish_reason
+        reason, reply = self.assembler.finish_reason, self.assembler.reply
         assert reason is not None, "the engine ended a reply without saying why"
         ending: dict[str, Any] = {
-            "finish_reason": wire_finish_reason(reason, called_tools=self._called_tools),
+            "finish_reason": wire_finish_reason(reason, called_tools=bool(reply.tool_calls)),
             "stop_reason": self._stop_reason,
         }
-        if warnings := self.assembler.reply.warnings:
-            ending["warnings"] = list(warnings)
+        if reply.warnings:
+            ending["warnings"] = list(reply.warnings)
         return ending
 
 

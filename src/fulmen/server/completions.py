@@ -14,11 +14,11 @@ from fulmen.chat.parser import held_back
 from fulmen.chat.tokenizer import IncrementalDecoder, Tokenizer
 from fulmen.server.chat_completions import chat_usage
 from fulmen.server.errors import request_errors
-from fulmen.server.generation import Generation
+from fulmen.server.generation import Generation, check_length
 from fulmen.server.logprobs import completion_logprobs
-from fulmen.server.protocol import SamplingFields, StreamOptions, wire_finish_reason
+from fulmen.server.protocol import SamplingFields, StreamOptions, wire_finish_reason, wire_stop_reason
 from fulmen.server.request_body import JsonRoute
-from fulmen.server.served_model import fingerprint, served_model
+from fulmen.server.served_model import ServedModel, fingerprint, served_model
 from fulmen.server.stream import DONE, EventStream, sse, unless_disconnected
 from fulmen.trace import SamplingParams, TokenEvent
 
@@ -44,11 +44,11 @@ class CompletionRequest(SamplingFields):
     best_of: int | None = Field(default=None, ge=1)
     suffix: str | None = None
 
-    def prompts(self, tokenizer: Tokenizer) -> tuple[list[list[int]], list[str]]:
+    def prompts(self, served: ServedModel) -> tuple[list[list[int]], list[str]]:
         """Return the prompts as ids and as texts. Control tokens in texts are read as such: all is the developer's.
 
         Raises:
-            ValueError: a prompt is empty or holds an unknown id, or an option is not supported.
+            ValueError: a prompt is empty, far too long or holds an unknown id, or an option is not supported.
         """
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ValueError(f"best_of is {self.best_of}; only the value of n is supported")
@@ -63,9 +63,10 @@ class CompletionRequest(SamplingFields):
             given = self.prompt  # type: ignore[assignment]  # texts or lists of numbers
         if not 0 < len(given) <= _MAX_PROMPTS:
             raise ValueError(f"prompt has {len(given)} entries; it must have 1 to {_MAX_PROMPTS}")
-        ids = [_prompt_ids(tokenizer, prompt) for prompt in given]
+        ids = [_prompt_ids(served, prompt) for prompt in given]
         return ids, [
-            prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special=False) for prompt in given
+            prompt if isinstance(prompt, str) else served.tokenizer.decode(prompt, skip_special=False)
+            for prompt in given
         ]
 
 
@@ -74,7 +75,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue each prompt."""
     served = served_model(request, body.model)
     with request_errors(*_FIELDS):
-        prompts, texts = await asyncio.to_thread(body.prompts, served.tokenizer)
+        prompts, texts = await asyncio.to_thread(body.prompts, served)
         params = body.sampling_params(
             served.defaults,
             vocab_size=served.tokenizer.vocab_size,
@@ -133,9 +134,8 @@ class _Choice:
         text += self._decoder.finish()
         if event.stop_string is not None:
             text = text.partition(event.stop_string)[0]
-        stop_reason = "repetition" if event.finish_reason == "repetition" else event.stop_string
         finish_reason = wire_finish_reason(event.finish_reason)
-        return {**self._entry(text), "finish_reason": finish_reason, "stop_reason": stop_reason}
+        return {**self._entry(text), "finish_reason": finish_reason, "stop_reason": wire_stop_reason(event)}
 
     def opening(self) -> dict[str, Any] | None:
         """Return the entry that echoes the prompt; None when nobody asked for it."""
@@ -194,8 +194,10 @@ def _join(pieces: list[dict[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _prompt_ids(tokenizer: Tokenizer, prompt: str | list[int]) -> list[int]:
+def _prompt_ids(served: ServedModel, prompt: str | list[int]) -> list[int]:
+    tokenizer = served.tokenizer
     if isinstance(prompt, str):
+        check_length(served, [prompt])
         ids = tokenizer.encode(prompt, allow_special=True, add_bos=True)
     else:
         ids = prompt

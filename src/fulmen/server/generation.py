@@ -6,7 +6,7 @@ closes the engine's iterators, which cancels the work and frees its pages.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi import Request
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.chat.prompt import ChatPrompt, build_prompt
 from fulmen.chat.toolcalls import AUTO, ToolChoice
+from fulmen.engine.request import ContextTooLong
 from fulmen.engine.service import EngineFailed
 from fulmen.server.errors import ApiError, request_errors
 from fulmen.server.metrics import ServerMetrics
@@ -65,6 +66,15 @@ def chat_prompt(served: ServedModel, messages: Sequence[Message], options: ChatO
         thinking_budget=served.thinking_budget if options.thinking_budget is None else options.thinking_budget,
         keep_thinking=options.keep_thinking,
     )
+
+
+def check_length(served: ServedModel, texts: Iterable[str]) -> None:
+    """Refuse with `ContextTooLong`, before the work of tokenizing, what fits the context by no tokens whatever."""
+    least = sum(served.tokenizer.least_tokens(text) for text in texts)
+    if least >= served.max_context:
+        raise ContextTooLong(
+            f"the prompt has {least:,} tokens or more; the context is {served.max_context:,}, reply included"
+        )
 
 
 class Generation:

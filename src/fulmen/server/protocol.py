@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from fulmen.trace import FinishReason, Grammar, RepetitionStop, SamplingParams, ThinkingBudget
+from fulmen.trace import FinishReason, Grammar, RepetitionStop, SamplingParams, ThinkingBudget, TokenEvent
 
 EFFORT_BUDGETS: Mapping[str, int] = {
     "none": 0,
@@ -174,12 +174,17 @@ def read_thinking_budget(budget: int | None, effort: Effort | None) -> int | Non
 def wire_finish_reason(reason: FinishReason, *, called_tools: bool = False) -> str:
     """Return OpenAI's word: stop, length or tool_calls.
 
-    A reply stopped because it repeated itself was cut off like one that met its limit, so clients that treat
-    `length` as incomplete do right; `stop_reason` beside it says "repetition".
+    A reply stopped because it repeated itself, or because its grammar could not be followed, was cut off like one that
+    met its limit, so clients that treat `length` as incomplete do right; `stop_reason` beside it says which it was.
     """
     if reason == "stop":
         return "tool_calls" if called_tools else "stop"
     return "length"
+
+
+def wire_stop_reason(event: TokenEvent) -> str | None:
+    """Return what `finish_reason` can't tell of a last event: the stop string, or "repetition" or "grammar"."""
+    return event.finish_reason if event.finish_reason in ("repetition", "grammar") else event.stop_string
 
 
 def _read_bias(bias: Mapping[str, float], vocab_size: int) -> dict[int, float]:

@@ -14,7 +14,7 @@ from fulmen.chat.message import Message, tools_from_openai
 from fulmen.chat.prompt import ChatPrompt
 from fulmen.chat.toolcalls import ToolChoice, response_schema_from_openai
 from fulmen.server.errors import ApiError, request_errors
-from fulmen.server.generation import ChatOptions, Generation, chat_prompt
+from fulmen.server.generation import ChatOptions, Generation, chat_prompt, check_length
 from fulmen.server.protocol import Effort, SamplingFields, WireModel, read_thinking_budget
 from fulmen.server.request_body import JsonRoute
 from fulmen.server.response_items import messages_from_input
@@ -86,7 +86,7 @@ class ResponseRequest(SamplingFields):
             tools=tools_from_openai(self.tools),
             tool_choice=ToolChoice.from_openai(self.tool_choice),
             parallel_tool_calls=self.parallel_tool_calls is not False,
-            response_schema=response_schema_from_openai(self.text.format if self.text else None),
+            response_schema=response_schema_from_openai(self.text.format if self.text else None, "text.format"),
             thinking_budget=read_thinking_budget(
                 self.thinking_budget, self.reasoning.effort if self.reasoning else None
             ),
@@ -186,6 +186,7 @@ def _plan(
 ) -> tuple[ChatPrompt, SamplingParams]:
     if body.instructions:
         messages = (Message(role="system", content=body.instructions), *messages)
+    check_length(served, (message.content for message in messages))
     prompt = chat_prompt(served, messages, body.options())
     return prompt, body.sampling_params(
         served.defaults,
