@@ -1,6 +1,7 @@
 """English in small: articles, plurals, and whether a text says a phrase."""
 
 import re
+from collections.abc import Iterable
 
 
 def with_article(noun: str) -> str:
@@ -29,3 +30,11 @@ def says(text: str, phrase: str) -> bool:
     Example: `says("It is 42.", "42")`, but not `says("It is 42.5", "42")` or `says("It is -42", "42")`.
     """
     return re.search(rf"(?<![\w.-]){re.escape(phrase)}(?!\w|[.,:-]\w)", text, re.IGNORECASE) is not None
+
+
+def says_only(text: str, phrase: str, others: Iterable[str]) -> bool:
+    """Whether a text says a phrase and none of the others, since naming everything is no answer.
+
+    Example: `says_only("Rome", "Rome", ["Paris"])`, but not `says_only("Rome or Paris", "Rome", ["Paris"])`.
+    """
+    return says(text, phrase) and not any(says(text, other) for other in others)

@@ -14,6 +14,7 @@ from fulmen.chat.message import Message, ToolCall
 from fulmen.tasks.calls.requests import phrase_request
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.calls.values import Value
+from fulmen.tasks.talk.intents import draw_small_talk
 from fulmen.tasks.task import Example, Split
 
 _NO_TOOL_FITS = ("None of my tools can do that.", "I have no tool for that.", "No tool that I have can do that.")
@@ -97,14 +98,22 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     return _without_call(tools, text, thinking=thinking, content=str(result), phrases=[str(result)])
 
 
+def _small_talk(rng: random.Random, split: Split) -> Example:
+    tools = _draw_tools(rng, split)[0]
+    talk = draw_small_talk(rng, split, ("courtesies", "self"))
+    phrases = talk.keys[0].split("|")
+    return _without_call(tools, talk.said, thinking="no tool fits", content=talk.reply, phrases=phrases)
+
+
 CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
-    _one_call: 60,
+    _one_call: 57,
     _two_tools: 6,
     _same_tool_twice: 5,
     _follow_up: 5,
     _missing: 6,
-    _no_tool: 14,
+    _no_tool: 13,
     _arithmetic: 4,
+    _small_talk: 4,
 }
 """What makes an example of each situation, and how many of a hundred examples it makes."""
 
