@@ -13,10 +13,11 @@ from fulmen.cli.convert import convert
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
+from fulmen.cli.train import train
 
 app = typer.Typer(
     name="fulmen",
-    help="An open MiniMax-M1: chat with a model, serve it, convert it, measure it.",
+    help="An open MiniMax-M1: chat with a model, serve it, train it, convert it, measure it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -25,6 +26,7 @@ for command in (chat, complete, serve, pull, models, convert):
     app.command()(command)
 app.add_typer(context, name="context")
 app.command()(bench)
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,4 +41,4 @@ def fulmen(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """An open MiniMax-M1: chat with a model, serve it, convert it, measure it."""
+    """An open MiniMax-M1: chat with a model, serve it, train it, convert it, measure it."""
