@@ -14,11 +14,12 @@ from fulmen.cli.evaluate import evaluate
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
+from fulmen.cli.train import train
 from fulmen.cli.train_recipe import train_recipe
 
 app = typer.Typer(
     name="fulmen",
-    help="An open MiniMax-M1: chat with a model, serve it, convert it, measure it.",
+    help="An open MiniMax-M1: chat with a model, serve it, train it, convert it, measure it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -28,7 +29,6 @@ for command in (chat, complete, serve, pull, models, convert):
 app.add_typer(context, name="context")
 app.command()(bench)
 app.command(name="eval")(evaluate)
-train = typer.Typer(help="Train models.", no_args_is_help=True)
 train.command(name="recipe")(train_recipe)
 app.add_typer(train, name="train")
 
@@ -45,4 +45,4 @@ def fulmen(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """An open MiniMax-M1: chat with a model, serve it, convert it, measure it."""
+    """An open MiniMax-M1: chat with a model, serve it, train it, convert it, measure it."""
