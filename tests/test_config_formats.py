@@ -115,6 +115,20 @@ def test_our_family_keeps_every_field(config: ModelConfig) -> None:
     assert read_config(json.loads(json.dumps(write_config(config, "minimax_m1")))) == config
 
 
+def test_our_family_keeps_a_hybrid_without_experts() -> None:
+    dense = read_config(LLAMA).replace(layers=hybrid_layers(4, softmax_every=2, feed_forward="dense"))
+    written = write_config(dense, "minimax_m1")
+    assert written["num_local_experts"] == 0
+    assert read_config(json.loads(json.dumps(written))) == dense
+
+
+def test_our_family_refuses_dense_layers_beside_experts() -> None:
+    mixed = (*hybrid_layers(1, softmax_every=2), *hybrid_layers(1, softmax_every=1, feed_forward="dense"))
+    for change in ({"layers": mixed}, {"layers": mixed[1:]}):  # the second has a number of experts and no experts
+        with pytest.raises(ValueError, match="dense feed-forward layers beside experts"):
+            write_config(MINIMAX_M1.replace(**change), "minimax_m1")
+
+
 def test_the_other_families_keep_every_field_that_they_have() -> None:
     dense = read_config(LLAMA)
     assert read_config(write_config(dense, "llama")) == dense

@@ -165,10 +165,13 @@ def _read_experts(left: dict[str, Any], fields: dict[str, Any], family: str, sof
     num_layers = left.pop("num_hidden_layers")
     if len(softmax) != num_layers:
         raise ValueError(f"{len(softmax)} layers have an attention type and num_hidden_layers is {num_layers}")
-    fields["layers"] = tuple(
-        LayerKind(attention="softmax" if full else "lightning", feed_forward="experts") for full in softmax
-    )
     fields |= {field: _take(left, key) for key, field in _EXPERTS.items()}
+    # A converted Llama may have no experts; `minimax` always has.
+    dense = family == "minimax_m1" and fields["num_experts"] == 0
+    fields["layers"] = tuple(
+        LayerKind(attention="softmax" if full else "lightning", feed_forward="dense" if dense else "experts")
+        for full in softmax
+    )
     for key, field in zip(_RESIDUALS[family], _RESIDUAL_FIELDS, strict=True):
         alpha, beta = (left.pop(key.format(factor), 1.0) for factor in ("alpha", "beta"))
         fields[field] = ResidualScale(alpha=float(alpha), beta=float(beta))
@@ -204,14 +207,14 @@ def _check_expressible(config: ModelConfig, family: Family) -> None:
     sparse = all(layer.feed_forward == "experts" for layer in config.layers)
     unit = ResidualScale()
     plain = (config.lightning_residual, config.softmax_residual, config.feed_forward_residual) == (unit,) * 3
-    hybrid = {
-        "dense feed-forward layers": not sparse,
-        "biases": config.qkv_bias,
-    }
     conditions: dict[Family, dict[str, bool]] = {
-        "minimax_m1": hybrid,
-        "minimax": hybrid
-        | {
+        "minimax_m1": {
+            "dense feed-forward layers beside experts": not sparse and (not dense or config.num_experts > 0),
+            "biases": config.qkv_bias,
+        },
+        "minimax": {
+            "dense feed-forward layers": not sparse,
+            "biases": config.qkv_bias,
             "a partial rotary embedding": config.rotary_dim != config.head_dim,
             "a shared expert": config.shared_intermediate_size > 0,
             "prenorm residuals": not config.postnorm,
