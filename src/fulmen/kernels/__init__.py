@@ -1,6 +1,7 @@
 """Kernels: tensors in, tensors out; they know no model. Read `reference` first: every fast form must equal it."""
 
 from fulmen.kernels.dispatch import lightning
+from fulmen.kernels.divergence import mean_divergence
 from fulmen.kernels.grouped_experts import grouped_experts
 from fulmen.kernels.lightning_decode import lightning_decode
 from fulmen.kernels.logprob import token_logprobs
@@ -10,6 +11,7 @@ __all__ = [
     "grouped_experts",
     "lightning",
     "lightning_decode",
+    "mean_divergence",
     "paged_attention",
     "softmax_attention",
     "token_logprobs",

@@ -14,14 +14,16 @@ and v through SiLU and divides by no sum: its output differs from softmax attent
 measures on a text what better start these weights can have, and `distillation`.
 """
 
-from collections.abc import Collection
-from typing import cast
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fulmen.config import LayerKind, ModelConfig
 from fulmen.model.attention import SoftmaxAttention
+from fulmen.model.cache import ForwardPass
 from fulmen.model.decoder import Decoder, DecoderLayer
 from fulmen.model.experts import GatedFeedForward, SparseExperts
 from fulmen.model.lightning import LightningAttention
@@ -97,6 +99,24 @@ def student_from(teacher: Decoder, config: ModelConfig, *, expert_noise: float =
 def decoder_layers(model: Decoder) -> list[DecoderLayer]:
     """The layers of a decoder, with their type."""
     return [cast(DecoderLayer, layer) for layer in model.model.layers]
+
+
+Watcher = Callable[[int, Tensor, ForwardPass, Tensor], None]
+"""Called with (layer, attention's input [T, hidden], what the pass shares, attention's output [T, hidden])."""
+
+
+@contextmanager
+def watch_attention(model: Decoder, layers: Collection[int], seen: Watcher) -> Iterator[None]:
+    """Call `seen` as the attention of each of `layers` is done; the output's memory is reused after the call."""
+
+    def hook_of(layer: int) -> Callable[[Any, tuple[Tensor, ForwardPass], Tensor], None]:
+        return lambda _module, args, out: seen(layer, *args, out)
+
+    with ExitStack() as hooks:
+        for i, layer in enumerate(decoder_layers(model)):
+            if i in layers:
+                hooks.enter_context(layer.self_attn.register_forward_hook(hook_of(i)))
+        yield
 
 
 def _carry_attention(old: SoftmaxAttention, new: LightningAttention) -> None:
