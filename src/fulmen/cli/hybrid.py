@@ -18,7 +18,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json", "vocab.json", "merges.txt",
 )  # fmt: skip
 """What a converted folder takes along from its source."""
-_LENGTH, _HELD_OUT = 512, 8  # tokens of a sequence, and sequences that only perplexity sees
+_LENGTH, _HELD_OUT = 512, 4  # tokens of a sequence, and sequences that only perplexity sees
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class DistillationSettings:
     """
 
     minutes: float | None = None
-    """Budget in minutes of training; exactly one of minutes and tokens is given."""
+    """Budget in minutes, measurements included; exactly one of minutes and tokens is given."""
     tokens: int | None = None
     """Budget in tokens, which makes a run reproducible to the bit."""
     trainable: Literal["attention", "all"] = "attention"
@@ -53,12 +53,12 @@ class DistillationSettings:
     """Part of the budget that goes to the first stage."""
     attention_rate: float = 3e-3
     """Peak learning rate of the first stage."""
-    logits_rate: float = 5e-4
+    logits_rate: float = 1e-3
     """Peak learning rate of the second stage."""
     warmup_steps: int = 10
     final_fraction: float = 0.1
     """What is left of the peak at the end of a stage, to which it falls along a cosine."""
-    sequences: int = 2
+    sequences: int = 1
     """Sequences of a step."""
     evaluations: int = 20
     """Measurements of the held-out perplexity, evenly spread, besides those before and after."""
@@ -86,7 +86,7 @@ class _Progress:
     stage: Stage
     step: int = 0  # steps taken, of both stages
     stage_step: int = 0
-    spent: float = 0.0  # tokens, or seconds of training, of this stage
+    spent: float = 0.0  # tokens or seconds of this stage
     evaluations: int = 0  # made in this stage
 
 
@@ -110,6 +110,7 @@ class Distillation:
     ) -> None:
         self.teacher, self.student, self.text, self.settings = teacher, student, text, settings
         self._report = report
+        self._total = settings.tokens or (settings.minutes or 0.0) * 60  # tokens or seconds
         self._latest: dict[str, str] = {}
         self._every = checkpoints or CheckpointSettings(keep=1)
         self._store = CheckpointStore(folder / "checkpoints", keep=self._every.keep, ranks=Ranks())
@@ -139,9 +140,9 @@ class Distillation:
 
     def _budget(self, stage: Stage) -> float:
         """Tokens or seconds of a stage; none for attention where no layer is converted."""
-        total = self.settings.tokens or (self.settings.minutes or 0.0) * 60
         share = self.settings.attention_share if self.student.config.lightning_layers else 0.0
-        return total * (share if stage == "attention" else 1 - share)
+        first = self._total * share if self.settings.tokens is None else round(self._total * share)
+        return first if stage == "attention" else self._total - first
 
     def _run_stage(self, at: _Progress) -> None:
         everything = at.stage == "logits" and self.settings.trainable == "all"
@@ -189,7 +190,10 @@ class Distillation:
 
     def _measure(self, at: _Progress, facts: dict[str, float]) -> None:
         """Log the perplexity of the text that is held out."""
+        watch = Stopwatch()
         perplexity = math.exp(log_perplexity(self.student, self.text.held_out))
+        if self.settings.tokens is None:
+            at.spent += watch.seconds
         self._log.write(step=at.step, stage=at.stage, perplexity=perplexity, **facts)
         self._tell(at, {"perplexity": f"{perplexity:,.2f}"})
 
@@ -203,11 +207,11 @@ class Distillation:
 
     def _done(self, at: _Progress) -> float:
         before = self._budget("attention") if at.stage == "logits" else 0.0
-        return min(1.0, (before + at.spent) / sum(map(self._budget, STAGES)))
+        return min(1.0, (before + at.spent) / self._total)
 
     def _evaluations(self, stage: Stage) -> int:
         """How many of the run's measurements fall into a stage, the last one at its end."""
-        return max(1, round(self.settings.evaluations * self._budget(stage) / sum(map(self._budget, STAGES))))
+        return max(1, round(self.settings.evaluations * self._budget(stage) / self._total))
 
 
 def _agree(file: Path, facts: dict[str, Any]) -> None:
