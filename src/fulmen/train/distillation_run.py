@@ -51,14 +51,14 @@ class DistillationSettings:
     """What the second stage trains: the lightning layers' attention, or every weight. New experts need `all`."""
     attention_share: float = 1 / 3
     """Part of the budget that goes to the first stage."""
-    attention_rate: float = 3e-3
+    attention_rate: float = 2e-3
     """Peak learning rate of the first stage."""
-    logits_rate: float = 1e-3
+    logits_rate: float = 3e-4
     """Peak learning rate of the second stage."""
     warmup_steps: int = 10
     final_fraction: float = 0.1
     """What is left of the peak at the end of a stage, to which it falls along a cosine."""
-    sequences: int = 1
+    sequences: int = 2
     """Sequences of a step."""
     evaluations: int = 20
     """Measurements of the held-out perplexity, evenly spread, besides those before and after."""
