@@ -1,15 +1,11 @@
 """A server over real HTTP in a thread, around a scripted service, and OpenAI's client for it."""
 
-import socket
-import threading
-import time
-from contextlib import contextmanager
-
 import httpx
 import openai
 import pytest
 import tokenizers
 from scripted import ScriptedService
+from serving import TINY_CONTEXT, running
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from fulmen.chat.template import ChatTemplate
@@ -18,28 +14,10 @@ from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.service import Service
 from fulmen.model.decoder import Decoder
-from fulmen.server.run import make_server
 from fulmen.server.served_model import ServedModel, ServerOptions
 from fulmen.trace import SamplingParams
 
-TINY_CONTEXT = 3000
 CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
-
-
-@contextmanager
-def running(served, options=None):
-    """Serve in a thread on a free port; yields the address."""
-    server = make_server(served, options)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.005)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")

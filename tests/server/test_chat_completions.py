@@ -6,7 +6,9 @@ import httpx
 import openai
 import pytest
 from scripted import Script
+from serving import running
 
+from fulmen.server.served_model import ServerOptions
 from fulmen.trace import RepetitionStop
 
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
@@ -255,10 +257,6 @@ def test_failure_in_the_middle_ends_the_stream_with_an_error(chat, http, say, se
 
 
 def test_silent_stream_is_kept_open_by_comments(served, say):
-    from conftest import running
-
-    from fulmen.server.served_model import ServerOptions
-
     say(Script(text="ab", delay=0.15))
     with running(served, ServerOptions(ping_seconds=0.02)) as address:
         lines = httpx.post(f"{address}/v1/chat/completions", json={**ASK, "stream": True}).text.splitlines()

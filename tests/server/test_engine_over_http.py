@@ -10,9 +10,9 @@ import httpx
 import openai
 import pytest
 import torch
-from conftest import TINY_CONTEXT, running
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
+from serving import TINY_CONTEXT, running
 
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.service import Service

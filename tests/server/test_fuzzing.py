@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from conftest import running
+from serving import running
 
 from fulmen.server.served_model import ServerOptions
 

@@ -9,8 +9,8 @@ import time
 import httpx
 import openai
 import pytest
-from conftest import running
 from scripted import Script
+from serving import running
 
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.engine.request import ContextTooLong, QueueFull
