@@ -1,9 +1,15 @@
-"""Calling tools: which of the given ones fits the request, whether any does, and with which arguments."""
+"""Calling tools: which of the given ones fits the request, whether any does, with which arguments, and what then."""
 
 from collections.abc import Callable
 
+from fulmen.tasks.calls.calculator import CalculatorTask
 from fulmen.tasks.calls.call_task import ToolCallTask
+from fulmen.tasks.calls.results import ToolResultTask
 from fulmen.tasks.task import Task
 
-TASKS: dict[str, Callable[[], Task]] = {"tool_calls": ToolCallTask}
+TASKS: dict[str, Callable[[], Task]] = {
+    "tool_calls": ToolCallTask,
+    "tool_results": ToolResultTask,
+    "calculator": CalculatorTask,
+}
 """The tasks of this package by name."""

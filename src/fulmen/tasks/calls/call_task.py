@@ -25,21 +25,24 @@ class ToolCallTask:
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for exactly the right calls, in any order, or for no call where none is due and the right words instead."""
-        expected: list[dict[str, Any]] = example.reference["calls"]
-        decision = bool(expected) == bool(reply.tool_calls)
-        if not expected:
-            phrases = example.reference["phrases"]
-            said = any(says(reply.content, phrase) for phrase in phrases)
-            why = "" if decision and said else f"no call was due, but a reply with one of {phrases}"
-            return Score(
-                value=float(decision and said), parts={"decision": float(decision), "words": float(said)}, why=why
-            )
-        names = sorted(call.name for call in reply.tool_calls) == sorted(call["name"] for call in expected)
-        written = sorted(_canonical(call.name, call.arguments) for call in reply.tool_calls)
-        wanted = sorted(_canonical(call["name"], json.dumps(call["arguments"])) for call in expected)
-        right = written == wanted
-        parts = {"decision": float(decision), "name": float(names), "arguments": float(right)}
-        return Score(value=float(right), parts=parts, why="" if right else f"{wanted} was expected, not {written}")
+        return score_calls(example, reply)
+
+
+def score_calls(example: Example, reply: Message) -> Score:
+    """1 for exactly the reference's calls; where it has none, for no call and one of its phrases in words."""
+    expected: list[dict[str, Any]] = example.reference["calls"]
+    decision = bool(expected) == bool(reply.tool_calls)
+    if not expected:
+        phrases = example.reference["phrases"]
+        said = any(says(reply.content, phrase) for phrase in phrases)
+        why = "" if decision and said else f"no call was due, but a reply with one of {phrases}"
+        return Score(value=float(decision and said), parts={"decision": float(decision), "words": float(said)}, why=why)
+    names = sorted(call.name for call in reply.tool_calls) == sorted(call["name"] for call in expected)
+    written = sorted(_canonical(call.name, call.arguments) for call in reply.tool_calls)
+    wanted = sorted(_canonical(call["name"], json.dumps(call["arguments"])) for call in expected)
+    right = written == wanted
+    parts = {"decision": float(decision), "name": float(names), "arguments": float(right)}
+    return Score(value=float(right), parts=parts, why="" if right else f"{wanted} was expected, not {written}")
 
 
 def _canonical(name: str, arguments: str) -> str:

@@ -33,6 +33,8 @@ _FILE_ENDINGS = ("pdf", "txt", "csv", "json", "py", "md", "png", "doc")
 _ROOMS = ("kitchen", "bedroom", "bathroom", "living room", "hall", "office", "garage", "cellar", "attic", "nursery")
 _MAIL_HOSTS = ("mail.com", "post.org", "example.com", "inbox.net", "home.io")
 
+JsonValue = str | int | float | bool
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
@@ -41,7 +43,7 @@ class Value:
     Example: `Value(json=4, text="four")`.
     """
 
-    json: str | int | float | bool
+    json: JsonValue
     """As the call holds it."""
     text: str
     """As the request spells it."""

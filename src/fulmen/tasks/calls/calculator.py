@@ -1,0 +1,94 @@
+"""The calculator: a sum in words or signs becomes a call with an expression, and its result the answer."""
+
+import json
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+
+from fulmen.chat.message import Message, ToolSpec
+from fulmen.tasks.calls.call_task import score_calls
+from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
+from fulmen.tasks.calls.situation import calling, draw_tools, said
+from fulmen.tasks.lexicon import random_source, split_of
+from fulmen.tasks.task import Example, Score, Split
+
+CALCULATOR = ToolSpec(
+    name="calculator",
+    description="Evaluate an arithmetic expression.",
+    parameters={"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]},
+)
+_SPOKEN = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
+_REQUESTS = (
+    "What is {}?", "Calculate {}.", "How much is {}?", "Compute {}, please.", "{} = ?", "Use the calculator: {}",
+    "I need the result of {}.", "Work out {}.",
+)  # fmt: skip
+
+
+class CalculatorTask:
+    """Sums of two or three numbers with a calculator at hand: half of the examples end with its call, half go on to
+    the answer. The splits share no expression.
+    """
+
+    name = "calculator"
+
+    def examples(self, split: Split, seed: int) -> Iterator[Example]:
+        """Problems without end; the same ones for the same split and seed."""
+        rng = random_source(self.name, split, seed)
+        while True:
+            numbers, signs = _draw_sum(rng)
+            expression = _written(numbers, signs)
+            if split_of(expression) != split:
+                continue
+            spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
+            messages = said(rng.choice(_REQUESTS).format(spoken))
+            others = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
+            tools = [CALCULATOR, *others[: rng.randint(0, 2)]]
+            tools = rng.sample(tools, len(tools))
+            call = calling([(CALCULATOR.name, {"expression": expression})])
+            if rng.random() < 0.5:
+                reference = {"calls": [{"name": CALCULATOR.name, "arguments": {"expression": expression}}]}
+                yield Example(messages=messages, tools=tuple(tools), reference=reference, demonstration=call)
+            else:
+                yield after_result(messages, tuple(tools), call, _outcome(rng, expression, _value(numbers, signs)))
+
+    def score(self, example: Example, reply: Message) -> Score:
+        """1 for the call with the expression sign by sign, and after it for the result."""
+        return (score_calls if "calls" in example.reference else score_outcome)(example, reply)
+
+
+def _draw_sum(rng: random.Random) -> tuple[list[int], list[str]]:
+    count = rng.choice((2, 2, 3))
+    numbers = [rng.randint(2, rng.choice((20, 999, 99999))) for _ in range(count)]
+    return numbers, [rng.choice("+-*/") for _ in range(count - 1)]
+
+
+def _written(numbers: list[int], signs: list[str]) -> str:
+    return " ".join([str(numbers[0]), *(f"{sign} {number}" for sign, number in zip(signs, numbers[1:], strict=True))])
+
+
+def _value(numbers: list[int], signs: list[str]) -> str:
+    """What the expression is worth: exact if whole, else to four decimals.
+
+    Example: `_value([2, 3, 4], ["+", "*"])` is "14".
+    """
+    terms = [Fraction(numbers[0])]
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        if sign == "*":
+            terms[-1] *= number
+        elif sign == "/":
+            terms[-1] /= number
+        else:
+            terms.append(Fraction(number if sign == "+" else -number))
+    total = sum(terms)
+    return str(total) if isinstance(total, int) or total.denominator == 1 else str(round(float(total), 4))
+
+
+def _outcome(rng: random.Random, expression: str, value: str) -> Outcome:
+    result = rng.choice((json.dumps({"result": json.loads(value)}), value, f"{expression} = {value}"))
+    return Outcome(
+        question="",
+        result=result,
+        thinking=f"result: {value}",
+        reply=f"The result is {value}.",
+        phrase=value,
+    )
