@@ -216,8 +216,8 @@ def _limits(
     weak = sorted((r for r in evaluation["tasks"] if r["mean"] < _WEAK), key=lambda result: float(result["mean"]))
     lines = [
         f"It was trained on {tokens:,.1f} million tokens: {megabytes:,.0f} MB of the English text above and generated "
-        f"problems of {len(evaluation['tasks'])} tasks. What lies outside of these it does not know, and it will not "
-        "say so: it is for trying out the architecture, not for answers that matter.",
+        f"problems of {len(evaluation['tasks'])} tasks. What lies outside of these it does not know: it "
+        "is for trying out the architecture, not for answers that matter.",
     ]
     if weak:
         lines.append(f"Tasks in which it scores below {_WEAK:.0%}, each with a failure:")
