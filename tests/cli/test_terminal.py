@@ -82,7 +82,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(terminal):
     terminal.wait_for("/help")
     terminal.wait_for(">")
     terminal.type("Talk on and on\r")
-    time.sleep(0.5)  # it would talk for 1,900 tokens
+    terminal.wait_for("X")  # a letter of the reply, which would go on for 1,900 tokens; nothing else here writes one
     terminal.type("\x03")
     terminal.wait_for("Stopped.")
     terminal.type("/stats\r")
