@@ -212,7 +212,7 @@ def test_problems_that_are_too_long_are_counted(writing):
     assert source.state_dict()["drawn"] == 100 + source.left_out
     hopeless = ProblemSource(Addition(), writing, length=5, train_on="replies", seed=5)
     with (
-        pytest.raises(ValueError, match="1000 problems of addition in a row were longer than 5 tokens; the shortest"),
+        pytest.raises(ValueError, match="100 problems of addition in a row were longer than 5 tokens; the shortest"),
         pytest.warns(UserWarning, match="left out"),
     ):
         hopeless.next()

@@ -13,7 +13,7 @@ from fulmen.train.data.files import Writing
 
 _BLOCK = 64
 """Examples drawn with one seed. A generator can't be wound forward: to resume draws at most so many again."""
-_PATIENCE = 1000
+_PATIENCE = 100
 
 
 class ProblemSource:
@@ -34,7 +34,7 @@ class ProblemSource:
         """The next problem that fits.
 
         Raises:
-            ValueError: a thousand in a row don't.
+            ValueError: a hundred in a row don't.
         """
         shortest = None
         for _ in range(_PATIENCE):
