@@ -10,7 +10,7 @@ from fulmen.server.served_model import ServerOptions
 
 def test_no_request_is_answered_by_a_server_error(tiny_model, tmp_path):
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", "--checks", "not_a_server_error", "--max-examples", "30",
+        sys.executable, "-m", "schemathesis.cli", "run", "--checks", "not_a_server_error", "--max-examples", "20",
         "--generation-deterministic", "--suppress-health-check", "all", "--no-color",
         "--workers", "1",  # CPython 3.11's compiler fails where several threads compile at a time
     ]  # fmt: skip
