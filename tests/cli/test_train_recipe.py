@@ -121,6 +121,7 @@ def test_the_card_tells_what_the_files_say(made):
     assert [result["task"] for result in results] == ["addition", "comparison"]
     assert all(f"| {result['task']} | {result['mean']:.1%} +- " in card for result in results)
     assert RECIPE.strip() in card
+    assert "generated problems of 2 tasks" in card
     assert (folder / "mini" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 

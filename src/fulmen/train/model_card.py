@@ -213,10 +213,12 @@ def _limits(
 ) -> str:
     megabytes = sum(card.bytes for card in corpora.values()) / 1e6
     tokens = sum(record.tokens for record in records) / 1e6
+    data = [entry for stage in recipe.stage for entry in stage.data if isinstance(entry, TaskData)]
+    tasks = {name for entry in data for name in entry.tasks}
     weak = sorted((r for r in evaluation["tasks"] if r["mean"] < _WEAK), key=lambda result: float(result["mean"]))
     lines = [
         f"It was trained on {tokens:,.1f} million tokens: {megabytes:,.0f} MB of the English text above and generated "
-        f"problems of {len(evaluation['tasks'])} tasks. What lies outside of these it does not know: it "
+        f"problems of {len(tasks)} tasks. What lies outside of these it does not know: it "
         "is for trying out the architecture, not for answers that matter.",
     ]
     if weak:
