@@ -3,9 +3,13 @@
 // One token reads each weight once and is bound by memory; 16 tokens are bound by arithmetic. Both are served by tiles
 // of dot products, R rows by N tokens, that keep R * N vector sums in registers. Each output is one sum over the columns in one
 // order, whatever the tile, so a token's result does not depend on the others. int8 and bfloat16 weights become
-// float32 in registers; with many tokens a few rows are widened into the first-level cache once instead.
+// float32 in registers; with many tokens a few rows are widened into the first-level cache once instead. Where the CPU
+// multiplies bytes, int8 weights stay as they are (fixed_point.h).
 #pragma once
 
+#include <vector>
+
+#include "fixed_point.h"
 #include "program.h"
 #include "simd.h"
 
@@ -108,15 +112,71 @@ void multiply(const E* data, int64_t cols, int64_t first, int64_t count, const f
     }
 }
 
+// out[r] = w[r] . x for R (a multiple of 4) rows and one token in fixed point. Fetches from `ahead` on like dot_tile.
+template <int R, bool Fetch>
+inline void fixed_tile(const int8_t* const* w, const FixedToken& x, int64_t cols, float* out, const char* ahead) {
+    vi total[R][kDigits] = {};
+    const Digits* token = x.columns;
+    int64_t i = 0;
+    for (; i + kColumns <= cols; i += kColumns, token++) {
+        for (int line = 0; Fetch && line < R * kColumns / 64; line++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+        for (int r = 0; r < R; r++) add_products(total[r], w[r] + i, *token);
+    }
+    if (i < cols) {
+        int8_t last[R][kColumns] = {};
+        for (int r = 0; r < R; r++) std::memcpy(last[r], w[r] + i, cols - i);
+        for (int r = 0; r < R; r++) add_products(total[r], last[r], *token);
+    }
+    for (int r = 0; r < R; r += 4) {
+        sum4(value(total[r], x), value(total[r + 1], x), value(total[r + 2], x), value(total[r + 3], x), out + r);
+    }
+}
+
+// Like the typed form, with tokens in fixed point: they take turns on rows that stay in the first-level cache.
+inline void multiply(const int8_t* data, int64_t cols, int64_t first, int64_t count, const std::vector<FixedToken>& x,
+                     float* out) {
+    constexpr int R = kRegisters == 32 ? 8 : 4;
+    for (int64_t r = 0; r < count; r += R) {
+        const int8_t* rows[R];
+        for (int64_t i = 0; i < R; i++) rows[i] = data + (first + (r + i < count ? r + i : count - 1)) * cols;
+        const char* ahead = reinterpret_cast<const char*>(rows[0]) + kAhead;
+        for (size_t t = 0; t < x.size(); t++) {
+            float* sums = out + t * kChunk + r;
+            if (t == 0) {
+                fixed_tile<R, true>(rows, x[t], cols, sums, ahead);
+            } else {
+                fixed_tile<R, false>(rows, x[t], cols, sums, nullptr);
+            }
+        }
+    }
+}
+
+// The tokens that a product reads, in the form that its matrix asks for.
+struct Inputs {
+    std::vector<const float*> rows;
+    FixedPoint fixed;
+
+    void prepare(const Matrix& matrix) {
+        if (in_fixed_point(matrix)) fixed.assign(rows, matrix.cols);
+    }
+};
+
 // Like the typed form, and scaled: out[t * kChunk + r] = (matrix x[t])[first + r].
-inline void multiply(const Matrix& matrix, int64_t first, int64_t count, const float* const* x, int64_t tokens,
-                     float* out, float* wide) {
+inline void multiply(const Matrix& matrix, int64_t first, int64_t count, const Inputs& inputs, float* out,
+                     float* wide) {
+    const float* const* x = inputs.rows.data();
+    const int64_t tokens = int64_t(inputs.rows.size());
     if (matrix.type == kFloat32) {
         multiply(static_cast<const float*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
     } else if (matrix.type == kBFloat16) {
         multiply(static_cast<const bf16*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
     } else {
-        multiply(static_cast<const int8_t*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        const int8_t* data = static_cast<const int8_t*>(matrix.data);
+        if (in_fixed_point(matrix)) {
+            multiply(data, matrix.cols, first, count, inputs.fixed.tokens(), out);
+        } else {
+            multiply(data, matrix.cols, first, count, x, tokens, out, wide);
+        }
         for (int64_t t = 0; t < tokens; t++) {
             for (int64_t r = 0; r < count; r++) out[t * kChunk + r] *= matrix.scale[first + r];
         }

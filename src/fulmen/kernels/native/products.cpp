@@ -8,10 +8,11 @@ void Program::product(const Operation& op, std::atomic<int64_t>& next, int threa
     const int64_t rows = op.kind == kGated ? op.weight.rows / 2 : op.kind == kHead ? shape_.live_vocab : op.weight.rows;
     const int64_t chunk = chunk_rows(op.weight, rows, threads);
     const int64_t tokens = op.kind == kHead ? step_.num_wanted : step_.num_tokens;
-    scratch.inputs.clear();
+    scratch.inputs.rows.clear();
     for (int64_t t = 0; t < tokens; t++) {
-        scratch.inputs.push_back(buffers_[op.in][op.kind == kHead ? step_.wanted[t] : t]);
+        scratch.inputs.rows.push_back(buffers_[op.in][op.kind == kHead ? step_.wanted[t] : t]);
     }
+    scratch.inputs.prepare(op.weight);
     for (int64_t first; (first = next.fetch_add(chunk)) < rows;) {
         const int64_t count = rows - first < chunk ? rows - first : chunk;
         if (op.kind == kLinear) {
@@ -28,7 +29,7 @@ void Program::product(const Operation& op, std::atomic<int64_t>& next, int threa
 
 void Program::linear_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
     float* results = scratch.results[0];
-    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_tokens, results, scratch.wide[0]);
+    multiply(op.weight, first, count, scratch.inputs, results, scratch.wide[0]);
     for (int64_t t = 0; t < step_.num_tokens; t++) {
         float* out = buffers_[op.out][t] + first;
         const float* aux = op.aux < 0 ? nullptr : buffers_[op.aux][t] + first;
@@ -47,10 +48,10 @@ void Program::linear_piece(const Operation& op, int64_t first, int64_t count, Sc
 }
 
 void Program::gated_piece(const Matrix& weight, int64_t first, int64_t count, Scratch& scratch) {
-    const int64_t tokens = int64_t(scratch.inputs.size());
+    const int64_t tokens = int64_t(scratch.inputs.rows.size());
     float *gate = scratch.results[0], *up = scratch.results[tokens];
-    multiply(weight, first, count, scratch.inputs.data(), tokens, gate, scratch.wide[0]);
-    multiply(weight, weight.rows / 2 + first, count, scratch.inputs.data(), tokens, up, scratch.wide[0]);
+    multiply(weight, first, count, scratch.inputs, gate, scratch.wide[0]);
+    multiply(weight, weight.rows / 2 + first, count, scratch.inputs, up, scratch.wide[0]);
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t r = 0; r < count; r += W) {
             const vf value = silu(load(gate + t * kChunk + r)) * load(up + t * kChunk + r);
@@ -61,7 +62,7 @@ void Program::gated_piece(const Matrix& weight, int64_t first, int64_t count, Sc
 
 void Program::head_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
     float* results = scratch.results[0];
-    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_wanted, results, scratch.wide[0]);
+    multiply(op.weight, first, count, scratch.inputs, results, scratch.wide[0]);
     for (int64_t i = 0; i < step_.num_wanted; i++) {
         float* logits = step_.logits + i * shape_.vocab;
         std::memcpy(logits + first, results + i * kChunk, count * sizeof(float));
@@ -96,13 +97,14 @@ void Program::experts(const Operation& op, std::atomic<int64_t>& next, int threa
         if (begin == end) continue;
         one.data = static_cast<const char*>(op.weight.data) + e * one.rows * one.cols * bytes;
         one.scale = op.weight.scale ? op.weight.scale + e * one.rows : nullptr;
-        scratch.inputs.clear();
+        scratch.inputs.rows.clear();
         scratch.outputs.clear();
         for (int64_t i = begin; i < end; i++) {
-            const int64_t row = scratch.expert_rows[i];
-            scratch.inputs.push_back(buffers_[op.in][op.kind == kExpertsIn ? row / shape_.experts_per_token : row]);
+            const int64_t row = scratch.expert_rows[i], token = row / shape_.experts_per_token;
+            scratch.inputs.rows.push_back(buffers_[op.in][op.kind == kExpertsIn ? token : row]);
             scratch.outputs.push_back(buffers_[op.out][row]);
         }
+        if (piece < before + pieces) scratch.inputs.prepare(one);
         for (; piece < before + pieces; piece = next.fetch_add(1)) {
             const int64_t first = (piece - before) * chunk;
             const int64_t count = outputs - first < chunk ? outputs - first : chunk;
@@ -111,7 +113,7 @@ void Program::experts(const Operation& op, std::atomic<int64_t>& next, int threa
                 continue;
             }
             float* results = scratch.results[0];
-            multiply(one, first, count, scratch.inputs.data(), end - begin, results, scratch.wide[0]);
+            multiply(one, first, count, scratch.inputs, results, scratch.wide[0]);
             for (int64_t i = 0; i < end - begin; i++) {
                 std::memcpy(scratch.outputs[i] + first, results + i * kChunk, count * sizeof(float));
             }

@@ -41,7 +41,7 @@ class Rows {
 // What one thread needs for itself.
 struct Scratch {
     Rows results, wide, softmax;
-    std::vector<const float*> inputs;
+    Inputs inputs;
     std::vector<float*> outputs;
     std::vector<int64_t> expert_starts, expert_rows, places;
     std::vector<Online> online;
