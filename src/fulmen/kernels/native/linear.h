@@ -87,16 +87,31 @@ inline void widen_row(const E* row, int64_t cols, float* out) {
     for (; i < cols; i++) out[i] = widen(row[i]);
 }
 
-// out[t * kChunk + r] = row `first + r` of the matrix . x[t], unscaled, for r < count <= kChunk (rounded up to a
-// multiple of 8: what lies behind count is no result). `wide` holds 4 rows of float32.
+// A piece of a matrix: rows first..first + count - 1, of which other threads may take the pieces that follow.
+struct Piece {
+    int64_t first, count;
+    int64_t threads;  // that share the matrix
+
+    // What to fetch while row r is read: rows of this piece, then of the thread's next one, which probably lies behind
+    // a piece for each of the others. To fetch theirs would read them twice.
+    template <class E>
+    const char* ahead(const E* row, int64_t r, int64_t cols) const {
+        const int64_t bytes = cols * sizeof(E), others = (threads - 1) * count * bytes;
+        return reinterpret_cast<const char*>(row) + kAhead + (r * bytes + kAhead < count * bytes ? 0 : others);
+    }
+};
+
+// out[t * kChunk + r] = row r of the piece . x[t], unscaled, for r < count <= kChunk (rounded up to a multiple of 8:
+// what lies behind count is no result). `wide` holds 4 rows of float32.
 template <class E>
-void multiply(const E* data, int64_t cols, int64_t first, int64_t count, const float* const* x, int64_t tokens,
-              float* out, float* wide) {
+void multiply(const E* data, int64_t cols, const Piece& piece, const float* const* x, int64_t tokens, float* out,
+              float* wide) {
+    const int64_t first = piece.first, count = piece.count;
     const int64_t tile = tokens == 1 ? 8 : 4;
     for (int64_t r = 0; r < count; r += tile) {
         const E* rows[8];
         for (int64_t i = 0; i < tile; i++) rows[i] = data + (first + (r + i < count ? r + i : count - 1)) * cols;
-        const char* ahead = reinterpret_cast<const char*>(rows[0]) + kAhead;
+        const char* ahead = piece.ahead(rows[0], r, cols);
         if (tokens == 1) {
             dot_tile<E, 8, 1, 8>(rows, x, cols, out + r, kChunk, ahead);
         } else if (tokens <= kMostTokens || sizeof(E) == sizeof(float)) {
@@ -133,13 +148,13 @@ inline void fixed_tile(const int8_t* const* w, const FixedToken& x, int64_t cols
 }
 
 // Like the typed form, with tokens in fixed point: they take turns on rows that stay in the first-level cache.
-inline void multiply(const int8_t* data, int64_t cols, int64_t first, int64_t count, const std::vector<FixedToken>& x,
+inline void multiply(const int8_t* data, int64_t cols, const Piece& piece, const std::vector<FixedToken>& x,
                      float* out) {
-    constexpr int R = kRegisters == 32 ? 8 : 4;
-    for (int64_t r = 0; r < count; r += R) {
+    constexpr int R = 4;
+    for (int64_t r = 0; r < piece.count; r += R) {
         const int8_t* rows[R];
-        for (int64_t i = 0; i < R; i++) rows[i] = data + (first + (r + i < count ? r + i : count - 1)) * cols;
-        const char* ahead = reinterpret_cast<const char*>(rows[0]) + kAhead;
+        for (int64_t i = 0; i < R; i++) rows[i] = data + (piece.first + (r + i < piece.count ? r + i : piece.count - 1)) * cols;
+        const char* ahead = piece.ahead(rows[0], r, cols);
         for (size_t t = 0; t < x.size(); t++) {
             float* sums = out + t * kChunk + r;
             if (t == 0) {
@@ -162,23 +177,22 @@ struct Inputs {
 };
 
 // Like the typed form, and scaled: out[t * kChunk + r] = (matrix x[t])[first + r].
-inline void multiply(const Matrix& matrix, int64_t first, int64_t count, const Inputs& inputs, float* out,
-                     float* wide) {
+inline void multiply(const Matrix& matrix, const Piece& piece, const Inputs& inputs, float* out, float* wide) {
     const float* const* x = inputs.rows.data();
-    const int64_t tokens = int64_t(inputs.rows.size());
+    const int64_t tokens = int64_t(inputs.rows.size()), cols = matrix.cols;
     if (matrix.type == kFloat32) {
-        multiply(static_cast<const float*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        multiply(static_cast<const float*>(matrix.data), cols, piece, x, tokens, out, wide);
     } else if (matrix.type == kBFloat16) {
-        multiply(static_cast<const bf16*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        multiply(static_cast<const bf16*>(matrix.data), cols, piece, x, tokens, out, wide);
     } else {
         const int8_t* data = static_cast<const int8_t*>(matrix.data);
         if (in_fixed_point(matrix)) {
-            multiply(data, matrix.cols, first, count, inputs.fixed.tokens(), out);
+            multiply(data, cols, piece, inputs.fixed.tokens(), out);
         } else {
-            multiply(data, matrix.cols, first, count, x, tokens, out, wide);
+            multiply(data, cols, piece, x, tokens, out, wide);
         }
         for (int64_t t = 0; t < tokens; t++) {
-            for (int64_t r = 0; r < count; r++) out[t * kChunk + r] *= matrix.scale[first + r];
+            for (int64_t r = 0; r < piece.count; r++) out[t * kChunk + r] *= matrix.scale[piece.first + r];
         }
     }
 }
