@@ -74,12 +74,8 @@ def test_float32_equals_torch(config, threads):
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_int8_equals_torch_with_the_same_weights(config):
-    # The native step rounds activations to 8 bits as well; torch widens the weights and keeps them.
-    outputs, caches = both(quantize_(make(config), "int8"), MIXED)
-    live = slice(0, config.num_live_tokens)
-    error = (outputs[1] - outputs[0])[:, live].norm() / outputs[0][:, live].norm()
-    assert error < 0.02
-    assert (caches[1].states - caches[0].states).norm() <= 0.02 * caches[0].states.norm()
+    # Activations are in fixed point in one and float32 in the other, and both lose about 2^-24 of the largest.
+    assert_same(*both(quantize_(make(config), "int8"), MIXED), 2e-5)
 
 
 def test_bfloat16_is_at_least_as_close_to_float32_as_torch_is():

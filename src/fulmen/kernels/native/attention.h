@@ -8,6 +8,7 @@
 // G query heads share a key-value head; D is head_dim; a row is one query head of one token.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "program.h"
@@ -27,7 +28,7 @@ struct Split {
 
 inline int64_t split_length(int64_t positions) {
     const int64_t sixty_fourth = round_up((positions + 63) / 64, kBlock);
-    return sixty_fourth > 512 ? sixty_fourth : 512;
+    return sixty_fourth > 256 ? sixty_fourth : 256;
 }
 
 struct AttentionPlan {
@@ -151,6 +152,14 @@ inline void attend_rows(const float* const* q, const int64_t* visible, const E* 
     add_values<E, R>(out, keep, scores, values, stride, count, dim);
 }
 
+// Fetches `count` rows of dim elements: no pattern that the hardware sees leads from one page to the next.
+template <class E>
+inline void fetch_rows(const E* rows, int64_t stride, int64_t count, int64_t dim) {
+    for (int64_t p = 0; p < count; p++) {
+        for (int64_t d = 0; d < dim; d += 64 / sizeof(E)) __builtin_prefetch(rows + p * stride + d, 0, 2);
+    }
+}
+
 // All rows of one split and one key-value head. q is [tokens of the batch] rows of q_stride floats; the online
 // softmax of row (token, head of the group) is rows[token * group + head].
 template <class E>
@@ -169,8 +178,11 @@ void attend_split(const Split& split, const Step& step, const Shape& shape, int6
         const int64_t row = table[begin / page_size] * page_size + begin % page_size;
         const E *keys = all_keys + row * stride, *values = all_values + row * stride;
         const int64_t count = end - begin;
-        for (int64_t p = 0; p < count; p++) {
-            for (int64_t d = 0; d < dim; d += 64 / sizeof(E)) __builtin_prefetch(values + p * stride + d);
+        fetch_rows(values, stride, count, dim);
+        if (end < split.end) {
+            const int64_t next = table[end / page_size] * page_size + end % page_size;
+            const int64_t left = split.end - end, room = page_size - end % page_size;
+            fetch_rows(all_keys + next * stride, stride, std::min({left, room, int64_t(kBlock)}), dim);
         }
         for (int64_t i = 0; i < split.tokens * group; i += 4) {
             const int64_t n = split.tokens * group - i < 4 ? split.tokens * group - i : 4;
