@@ -65,12 +65,19 @@ inline void score_rows(const float* const* q, const E* keys, int64_t stride, int
         const E* key[4];
         for (int i = 0; i < 4; i++) key[i] = keys + (p + i < count ? p + i : count - 1) * stride;
         vf total[R][4] = {};
-        for (int64_t d = 0; d < dim; d += W) {
+        int64_t d = 0;
+        for (; d + W <= dim; d += W) {  // not load_upto: its branch would keep the sums out of the registers
             vf query[R];
-            for (int r = 0; r < R; r++) query[r] = load_upto(q[r] + d, dim - d);
+            for (int r = 0; r < R; r++) query[r] = load(q[r] + d);
             for (int i = 0; i < 4; i++) {
-                const vf k = load_upto(key[i] + d, dim - d);
+                const vf k = load(key[i] + d);
                 for (int r = 0; r < R; r++) total[r][i] += query[r] * k;
+            }
+        }
+        if (d < dim) {
+            for (int i = 0; i < 4; i++) {
+                const vf k = load_first(key[i] + d, dim - d);
+                for (int r = 0; r < R; r++) total[r][i] += load_first(q[r] + d, dim - d) * k;
             }
         }
         for (int r = 0; r < R; r++) {

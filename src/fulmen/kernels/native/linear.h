@@ -4,9 +4,10 @@
 // of dot products, R rows by N tokens, that keep R * N vector sums in registers. Each output is one sum over the columns in one
 // order, whatever the tile, so a token's result does not depend on the others. int8 and bfloat16 weights become
 // float32 in registers; with many tokens a few rows are widened into the first-level cache once instead. Where the CPU
-// multiplies bytes, int8 weights stay as they are (fixed_point.h).
+// multiplies bytes, int8 weights stay as they are, and the tokens are written in fixed point (fixed_point.h).
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "fixed_point.h"
@@ -153,7 +154,7 @@ inline void multiply(const int8_t* data, int64_t cols, const Piece& piece, const
     constexpr int R = 4;
     for (int64_t r = 0; r < piece.count; r += R) {
         const int8_t* rows[R];
-        for (int64_t i = 0; i < R; i++) rows[i] = data + (piece.first + (r + i < piece.count ? r + i : piece.count - 1)) * cols;
+        for (int64_t i = 0; i < R; i++) rows[i] = data + (piece.first + std::min(r + i, piece.count - 1)) * cols;
         const char* ahead = piece.ahead(rows[0], r, cols);
         for (size_t t = 0; t < x.size(); t++) {
             float* sums = out + t * kChunk + r;
