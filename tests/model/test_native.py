@@ -157,6 +157,21 @@ def test_only_wanted_rows_come_back_and_hidden_states_on_request():
     torch.testing.assert_close(model.head(hidden), model.logits(tokens), atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_step_without_wanted_rows_fills_the_cache_alone(quantized):
+    model = make(MINIMAX_LIKE)
+    if quantized:
+        quantize_(model, "int8")
+    tokens, step, states = random_tokens(model.config, 7), NativeStep(model), []
+    for wanted in ([], [6]):
+        cache, pages = cache_of(model, 1)
+        batch = ForwardBatch.pack([7], slots=[0], pages=pages)
+        rows = torch.tensor(wanted, dtype=torch.int64)
+        assert step.forward(tokens, batch, cache, rows).shape == (len(wanted), model.config.vocab_size)
+        states.append(cache.states)
+    assert torch.equal(*states)
+
+
 @pytest.mark.parametrize(
     ("token", "slot", "page", "reason"),
     [(61, 0, 0, "token"), (-1, 0, 0, "token"), (1, 4, 0, "slot"), (1, 0, 99, "page")],

@@ -128,7 +128,7 @@ void multiply(const E* data, int64_t cols, const Piece& piece, const float* cons
     }
 }
 
-// out[r] = w[r] . x for R (a multiple of 4) rows and one token in fixed point. Fetches from `ahead` on like dot_tile.
+// out[r] = w[r] . x for R (a multiple of 4) rows and one token in fixed point. Fetches like dot_tile.
 template <int R, bool Fetch>
 inline void fixed_tile(const int8_t* const* w, const FixedToken& x, int64_t cols, float* out, const char* ahead) {
     vi total[R][kDigits] = {};
@@ -148,21 +148,20 @@ inline void fixed_tile(const int8_t* const* w, const FixedToken& x, int64_t cols
     }
 }
 
-// Like the typed form, with tokens in fixed point: they take turns on rows that stay in the first-level cache.
+// Like the typed form, with tokens in fixed point. The first token waits for memory, which four rows at a time read
+// best; the others find the rows in the first-level cache and wait for sums, of which eight rows keep enough under way.
 inline void multiply(const int8_t* data, int64_t cols, const Piece& piece, const std::vector<FixedToken>& x,
                      float* out) {
-    constexpr int R = 4;
+    constexpr int R = kRegisters == 32 ? 8 : 4;
+    if (x.empty()) return;  // no logits were wanted
     for (int64_t r = 0; r < piece.count; r += R) {
         const int8_t* rows[R];
         for (int64_t i = 0; i < R; i++) rows[i] = data + (piece.first + std::min(r + i, piece.count - 1)) * cols;
-        const char* ahead = piece.ahead(rows[0], r, cols);
-        for (size_t t = 0; t < x.size(); t++) {
-            float* sums = out + t * kChunk + r;
-            if (t == 0) {
-                fixed_tile<R, true>(rows, x[t], cols, sums, ahead);
-            } else {
-                fixed_tile<R, false>(rows, x[t], cols, sums, nullptr);
-            }
+        for (int64_t i = 0; i < R; i += 4) {
+            fixed_tile<4, true>(rows + i, x[0], cols, out + r + i, piece.ahead(rows[i], r + i, cols));
+        }
+        for (size_t t = 1; t < x.size(); t++) {
+            fixed_tile<R, false>(rows, x[t], cols, out + t * kChunk + r, nullptr);
         }
     }
 }
