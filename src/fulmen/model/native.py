@@ -3,7 +3,7 @@
 `NativeStep` walks a `Decoder` once and writes down what its modules compute as operations of `kernels.native`, which
 read the parameters where they lie. Small batches run there, because a step of torch is hundreds of calls whose
 dispatch costs more than their work; large ones stay with torch's matrix products. Activations are float32 whatever
-the weights' type, so a bfloat16 model is rounded less often here than in torch.
+the weights' type, so a bfloat16 model is rounded less often here than in torch; docs/numerics.md says what int8 does.
 """
 
 from collections.abc import Iterable, Mapping

@@ -8,6 +8,7 @@
 // G query heads share a key-value head; D is head_dim; a row is one query head of one token.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "program.h"
@@ -27,7 +28,7 @@ struct Split {
 
 inline int64_t split_length(int64_t positions) {
     const int64_t sixty_fourth = round_up((positions + 63) / 64, kBlock);
-    return sixty_fourth > 512 ? sixty_fourth : 512;
+    return sixty_fourth > 256 ? sixty_fourth : 256;
 }
 
 struct AttentionPlan {
@@ -64,12 +65,19 @@ inline void score_rows(const float* const* q, const E* keys, int64_t stride, int
         const E* key[4];
         for (int i = 0; i < 4; i++) key[i] = keys + (p + i < count ? p + i : count - 1) * stride;
         vf total[R][4] = {};
-        for (int64_t d = 0; d < dim; d += W) {
+        int64_t d = 0;
+        for (; d + W <= dim; d += W) {  // not load_upto: its branch would keep the sums out of the registers
             vf query[R];
-            for (int r = 0; r < R; r++) query[r] = load_upto(q[r] + d, dim - d);
+            for (int r = 0; r < R; r++) query[r] = load(q[r] + d);
             for (int i = 0; i < 4; i++) {
-                const vf k = load_upto(key[i] + d, dim - d);
+                const vf k = load(key[i] + d);
                 for (int r = 0; r < R; r++) total[r][i] += query[r] * k;
+            }
+        }
+        if (d < dim) {
+            for (int i = 0; i < 4; i++) {
+                const vf k = load_first(key[i] + d, dim - d);
+                for (int r = 0; r < R; r++) total[r][i] += load_first(q[r] + d, dim - d) * k;
             }
         }
         for (int r = 0; r < R; r++) {
@@ -151,6 +159,14 @@ inline void attend_rows(const float* const* q, const int64_t* visible, const E* 
     add_values<E, R>(out, keep, scores, values, stride, count, dim);
 }
 
+// Fetches `count` rows of dim elements: no pattern that the hardware sees leads from one page to the next.
+template <class E>
+inline void fetch_rows(const E* rows, int64_t stride, int64_t count, int64_t dim) {
+    for (int64_t p = 0; p < count; p++) {
+        for (int64_t d = 0; d < dim; d += 64 / sizeof(E)) __builtin_prefetch(rows + p * stride + d, 0, 2);
+    }
+}
+
 // All rows of one split and one key-value head. q is [tokens of the batch] rows of q_stride floats; the online
 // softmax of row (token, head of the group) is rows[token * group + head].
 template <class E>
@@ -169,8 +185,11 @@ void attend_split(const Split& split, const Step& step, const Shape& shape, int6
         const int64_t row = table[begin / page_size] * page_size + begin % page_size;
         const E *keys = all_keys + row * stride, *values = all_values + row * stride;
         const int64_t count = end - begin;
-        for (int64_t p = 0; p < count; p++) {
-            for (int64_t d = 0; d < dim; d += 64 / sizeof(E)) __builtin_prefetch(values + p * stride + d);
+        fetch_rows(values, stride, count, dim);
+        if (end < split.end) {
+            const int64_t next = table[end / page_size] * page_size + end % page_size;
+            const int64_t left = split.end - end, room = page_size - end % page_size;
+            fetch_rows(all_keys + next * stride, stride, std::min({left, room, int64_t(kBlock)}), dim);
         }
         for (int64_t i = 0; i < split.tokens * group; i += 4) {
             const int64_t n = split.tokens * group - i < 4 ? split.tokens * group - i : 4;

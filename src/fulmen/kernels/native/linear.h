@@ -3,9 +3,14 @@
 // One token reads each weight once and is bound by memory; 16 tokens are bound by arithmetic. Both are served by tiles
 // of dot products, R rows by N tokens, that keep R * N vector sums in registers. Each output is one sum over the columns in one
 // order, whatever the tile, so a token's result does not depend on the others. int8 and bfloat16 weights become
-// float32 in registers; with many tokens a few rows are widened into the first-level cache once instead.
+// float32 in registers; with many tokens a few rows are widened into the first-level cache once instead. Where the CPU
+// multiplies bytes, int8 weights stay as they are, and the tokens are written in fixed point (fixed_point.h).
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
+#include "fixed_point.h"
 #include "program.h"
 #include "simd.h"
 
@@ -83,16 +88,31 @@ inline void widen_row(const E* row, int64_t cols, float* out) {
     for (; i < cols; i++) out[i] = widen(row[i]);
 }
 
-// out[t * kChunk + r] = row `first + r` of the matrix . x[t], unscaled, for r < count <= kChunk (rounded up to a
-// multiple of 8: what lies behind count is no result). `wide` holds 4 rows of float32.
+// A piece of a matrix: rows first..first + count - 1, of which other threads may take the pieces that follow.
+struct Piece {
+    int64_t first, count;
+    int64_t threads;  // that share the matrix
+
+    // What to fetch while row r is read: rows of this piece, then of the thread's next one, which probably lies behind
+    // a piece for each of the others. To fetch theirs would read them twice.
+    template <class E>
+    const char* ahead(const E* row, int64_t r, int64_t cols) const {
+        const int64_t bytes = cols * sizeof(E), others = (threads - 1) * count * bytes;
+        return reinterpret_cast<const char*>(row) + kAhead + (r * bytes + kAhead < count * bytes ? 0 : others);
+    }
+};
+
+// out[t * kChunk + r] = row r of the piece . x[t], unscaled, for r < count <= kChunk (rounded up to a multiple of 8:
+// what lies behind count is no result). `wide` holds 4 rows of float32.
 template <class E>
-void multiply(const E* data, int64_t cols, int64_t first, int64_t count, const float* const* x, int64_t tokens,
-              float* out, float* wide) {
+void multiply(const E* data, int64_t cols, const Piece& piece, const float* const* x, int64_t tokens, float* out,
+              float* wide) {
+    const int64_t first = piece.first, count = piece.count;
     const int64_t tile = tokens == 1 ? 8 : 4;
     for (int64_t r = 0; r < count; r += tile) {
         const E* rows[8];
         for (int64_t i = 0; i < tile; i++) rows[i] = data + (first + (r + i < count ? r + i : count - 1)) * cols;
-        const char* ahead = reinterpret_cast<const char*>(rows[0]) + kAhead;
+        const char* ahead = piece.ahead(rows[0], r, cols);
         if (tokens == 1) {
             dot_tile<E, 8, 1, 8>(rows, x, cols, out + r, kChunk, ahead);
         } else if (tokens <= kMostTokens || sizeof(E) == sizeof(float)) {
@@ -108,17 +128,71 @@ void multiply(const E* data, int64_t cols, int64_t first, int64_t count, const f
     }
 }
 
+// out[r] = w[r] . x for R (a multiple of 4) rows and one token in fixed point. Fetches like dot_tile.
+template <int R, bool Fetch>
+inline void fixed_tile(const int8_t* const* w, const FixedToken& x, int64_t cols, float* out, const char* ahead) {
+    vi total[R][kDigits] = {};
+    const Digits* token = x.columns;
+    int64_t i = 0;
+    for (; i + kColumns <= cols; i += kColumns, token++) {
+        for (int line = 0; Fetch && line < R * kColumns / 64; line++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+        for (int r = 0; r < R; r++) add_products(total[r], w[r] + i, *token);
+    }
+    if (i < cols) {
+        int8_t last[R][kColumns] = {};
+        for (int r = 0; r < R; r++) std::memcpy(last[r], w[r] + i, cols - i);
+        for (int r = 0; r < R; r++) add_products(total[r], last[r], *token);
+    }
+    for (int r = 0; r < R; r += 4) {
+        sum4(value(total[r], x), value(total[r + 1], x), value(total[r + 2], x), value(total[r + 3], x), out + r);
+    }
+}
+
+// Like the typed form, with tokens in fixed point. The first token waits for memory, which four rows at a time read
+// best; the others find the rows in the first-level cache and wait for sums, of which eight rows keep enough under way.
+inline void multiply(const int8_t* data, int64_t cols, const Piece& piece, const std::vector<FixedToken>& x,
+                     float* out) {
+    constexpr int R = kRegisters == 32 ? 8 : 4;
+    if (x.empty()) return;  // no logits were wanted
+    for (int64_t r = 0; r < piece.count; r += R) {
+        const int8_t* rows[R];
+        for (int64_t i = 0; i < R; i++) rows[i] = data + (piece.first + std::min(r + i, piece.count - 1)) * cols;
+        for (int64_t i = 0; i < R; i += 4) {
+            fixed_tile<4, true>(rows + i, x[0], cols, out + r + i, piece.ahead(rows[i], r + i, cols));
+        }
+        for (size_t t = 1; t < x.size(); t++) {
+            fixed_tile<R, false>(rows, x[t], cols, out + t * kChunk + r, nullptr);
+        }
+    }
+}
+
+// The tokens that a product reads, in the form that its matrix asks for.
+struct Inputs {
+    std::vector<const float*> rows;
+    FixedPoint fixed;
+
+    void prepare(const Matrix& matrix) {
+        if (in_fixed_point(matrix)) fixed.assign(rows, matrix.cols);
+    }
+};
+
 // Like the typed form, and scaled: out[t * kChunk + r] = (matrix x[t])[first + r].
-inline void multiply(const Matrix& matrix, int64_t first, int64_t count, const float* const* x, int64_t tokens,
-                     float* out, float* wide) {
+inline void multiply(const Matrix& matrix, const Piece& piece, const Inputs& inputs, float* out, float* wide) {
+    const float* const* x = inputs.rows.data();
+    const int64_t tokens = int64_t(inputs.rows.size()), cols = matrix.cols;
     if (matrix.type == kFloat32) {
-        multiply(static_cast<const float*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        multiply(static_cast<const float*>(matrix.data), cols, piece, x, tokens, out, wide);
     } else if (matrix.type == kBFloat16) {
-        multiply(static_cast<const bf16*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        multiply(static_cast<const bf16*>(matrix.data), cols, piece, x, tokens, out, wide);
     } else {
-        multiply(static_cast<const int8_t*>(matrix.data), matrix.cols, first, count, x, tokens, out, wide);
+        const int8_t* data = static_cast<const int8_t*>(matrix.data);
+        if (in_fixed_point(matrix)) {
+            multiply(data, cols, piece, inputs.fixed.tokens(), out);
+        } else {
+            multiply(data, cols, piece, x, tokens, out, wide);
+        }
         for (int64_t t = 0; t < tokens; t++) {
-            for (int64_t r = 0; r < count; r++) out[t * kChunk + r] *= matrix.scale[first + r];
+            for (int64_t r = 0; r < piece.count; r++) out[t * kChunk + r] *= matrix.scale[piece.first + r];
         }
     }
 }

@@ -8,27 +8,29 @@ void Program::product(const Operation& op, std::atomic<int64_t>& next, int threa
     const int64_t rows = op.kind == kGated ? op.weight.rows / 2 : op.kind == kHead ? shape_.live_vocab : op.weight.rows;
     const int64_t chunk = chunk_rows(op.weight, rows, threads);
     const int64_t tokens = op.kind == kHead ? step_.num_wanted : step_.num_tokens;
-    scratch.inputs.clear();
+    scratch.inputs.rows.clear();
     for (int64_t t = 0; t < tokens; t++) {
-        scratch.inputs.push_back(buffers_[op.in][op.kind == kHead ? step_.wanted[t] : t]);
+        scratch.inputs.rows.push_back(buffers_[op.in][op.kind == kHead ? step_.wanted[t] : t]);
     }
+    scratch.inputs.prepare(op.weight);
     for (int64_t first; (first = next.fetch_add(chunk)) < rows;) {
-        const int64_t count = rows - first < chunk ? rows - first : chunk;
+        const Piece piece{first, rows - first < chunk ? rows - first : chunk, threads};
         if (op.kind == kLinear) {
-            linear_piece(op, first, count, scratch);
+            linear_piece(op, piece, scratch);
         } else if (op.kind == kHead) {
-            head_piece(op, first, count, scratch);
+            head_piece(op, piece, scratch);
         } else {
             scratch.outputs.clear();
             for (int64_t t = 0; t < tokens; t++) scratch.outputs.push_back(buffers_[op.out][t]);
-            gated_piece(op.weight, first, count, scratch);
+            gated_piece(op.weight, piece, scratch);
         }
     }
 }
 
-void Program::linear_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
+void Program::linear_piece(const Operation& op, const Piece& piece, Scratch& scratch) {
+    const int64_t first = piece.first, count = piece.count;
     float* results = scratch.results[0];
-    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_tokens, results, scratch.wide[0]);
+    multiply(op.weight, piece, scratch.inputs, results, scratch.wide[0]);
     for (int64_t t = 0; t < step_.num_tokens; t++) {
         float* out = buffers_[op.out][t] + first;
         const float* aux = op.aux < 0 ? nullptr : buffers_[op.aux][t] + first;
@@ -46,26 +48,27 @@ void Program::linear_piece(const Operation& op, int64_t first, int64_t count, Sc
     }
 }
 
-void Program::gated_piece(const Matrix& weight, int64_t first, int64_t count, Scratch& scratch) {
-    const int64_t tokens = int64_t(scratch.inputs.size());
+void Program::gated_piece(const Matrix& weight, const Piece& piece, Scratch& scratch) {
+    const Piece up_piece{weight.rows / 2 + piece.first, piece.count, piece.threads};
+    const int64_t tokens = int64_t(scratch.inputs.rows.size());
     float *gate = scratch.results[0], *up = scratch.results[tokens];
-    multiply(weight, first, count, scratch.inputs.data(), tokens, gate, scratch.wide[0]);
-    multiply(weight, weight.rows / 2 + first, count, scratch.inputs.data(), tokens, up, scratch.wide[0]);
+    multiply(weight, piece, scratch.inputs, gate, scratch.wide[0]);
+    multiply(weight, up_piece, scratch.inputs, up, scratch.wide[0]);
     for (int64_t t = 0; t < tokens; t++) {
-        for (int64_t r = 0; r < count; r += W) {
+        for (int64_t r = 0; r < piece.count; r += W) {
             const vf value = silu(load(gate + t * kChunk + r)) * load(up + t * kChunk + r);
-            store_upto(scratch.outputs[t] + first + r, value, count - r);
+            store_upto(scratch.outputs[t] + piece.first + r, value, piece.count - r);
         }
     }
 }
 
-void Program::head_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch) {
+void Program::head_piece(const Operation& op, const Piece& piece, Scratch& scratch) {
     float* results = scratch.results[0];
-    multiply(op.weight, first, count, scratch.inputs.data(), step_.num_wanted, results, scratch.wide[0]);
+    multiply(op.weight, piece, scratch.inputs, results, scratch.wide[0]);
     for (int64_t i = 0; i < step_.num_wanted; i++) {
         float* logits = step_.logits + i * shape_.vocab;
-        std::memcpy(logits + first, results + i * kChunk, count * sizeof(float));
-        if (first == 0) {
+        std::memcpy(logits + piece.first, results + i * kChunk, piece.count * sizeof(float));
+        if (piece.first == 0) {
             for (int64_t v = shape_.live_vocab; v < shape_.vocab; v++) logits[v] = -INFINITY;
         }
     }
@@ -90,30 +93,31 @@ void Program::experts(const Operation& op, std::atomic<int64_t>& next, int threa
     const int64_t bytes = op.weight.type == kFloat32 ? 4 : op.weight.type == kBFloat16 ? 2 : 1;
     const int64_t outputs = op.kind == kExpertsIn ? one.rows / 2 : one.rows;
     const int64_t chunk = chunk_rows(one, outputs, threads), pieces = (outputs + chunk - 1) / chunk;
-    int64_t piece = next.fetch_add(1), before = 0;
+    int64_t number = next.fetch_add(1), before = 0;
     for (int64_t e = 0; e < shape_.experts; e++) {
         const int64_t begin = scratch.expert_starts[e], end = scratch.expert_starts[e + 1];
         if (begin == end) continue;
         one.data = static_cast<const char*>(op.weight.data) + e * one.rows * one.cols * bytes;
         one.scale = op.weight.scale ? op.weight.scale + e * one.rows : nullptr;
-        scratch.inputs.clear();
+        scratch.inputs.rows.clear();
         scratch.outputs.clear();
         for (int64_t i = begin; i < end; i++) {
-            const int64_t row = scratch.expert_rows[i];
-            scratch.inputs.push_back(buffers_[op.in][op.kind == kExpertsIn ? row / shape_.experts_per_token : row]);
+            const int64_t row = scratch.expert_rows[i], token = row / shape_.experts_per_token;
+            scratch.inputs.rows.push_back(buffers_[op.in][op.kind == kExpertsIn ? token : row]);
             scratch.outputs.push_back(buffers_[op.out][row]);
         }
-        for (; piece < before + pieces; piece = next.fetch_add(1)) {
-            const int64_t first = (piece - before) * chunk;
-            const int64_t count = outputs - first < chunk ? outputs - first : chunk;
+        if (number < before + pieces) scratch.inputs.prepare(one);
+        for (; number < before + pieces; number = next.fetch_add(1)) {
+            const int64_t first = (number - before) * chunk;
+            const Piece piece{first, outputs - first < chunk ? outputs - first : chunk, threads};
             if (op.kind == kExpertsIn) {
-                gated_piece(one, first, count, scratch);
+                gated_piece(one, piece, scratch);
                 continue;
             }
             float* results = scratch.results[0];
-            multiply(one, first, count, scratch.inputs.data(), end - begin, results, scratch.wide[0]);
+            multiply(one, piece, scratch.inputs, results, scratch.wide[0]);
             for (int64_t i = 0; i < end - begin; i++) {
-                std::memcpy(scratch.outputs[i] + first, results + i * kChunk, count * sizeof(float));
+                std::memcpy(scratch.outputs[i] + first, results + i * kChunk, piece.count * sizeof(float));
             }
         }
         before += pieces;

@@ -41,7 +41,7 @@ class Rows {
 // What one thread needs for itself.
 struct Scratch {
     Rows results, wide, softmax;
-    std::vector<const float*> inputs;
+    Inputs inputs;
     std::vector<float*> outputs;
     std::vector<int64_t> expert_starts, expert_rows, places;
     std::vector<Online> online;
@@ -64,9 +64,9 @@ class Program {
     void rotate_and_append(const Operation& op, int64_t token);
     void combine(const Operation& op, int64_t token);
     void product(const Operation& op, std::atomic<int64_t>& next, int threads, Scratch& scratch);
-    void linear_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch);
-    void gated_piece(const Matrix& weight, int64_t first, int64_t count, Scratch& scratch);
-    void head_piece(const Operation& op, int64_t first, int64_t count, Scratch& scratch);
+    void linear_piece(const Operation& op, const Piece& piece, Scratch& scratch);
+    void gated_piece(const Matrix& weight, const Piece& piece, Scratch& scratch);
+    void head_piece(const Operation& op, const Piece& piece, Scratch& scratch);
     void experts(const Operation& op, std::atomic<int64_t>& next, int threads, Scratch& scratch);
     void sort_by_expert(Scratch& scratch);
     void lightning(const Operation& op, std::atomic<int64_t>& next);

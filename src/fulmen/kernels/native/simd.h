@@ -106,6 +106,41 @@ inline vf load_first(const E* p, int64_t n) {
     return load(lanes);
 }
 
+// 4 W bytes of int8, four in each lane.
+inline vi load_bytes(const int8_t* p) {
+    vi v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// The lowest byte of each lane.
+inline void store_low_bytes(int8_t* p, vi v) {
+    typedef int8_t quarter __attribute__((vector_size(W)));
+    const quarter low = __builtin_convertvector(v, quarter);
+    std::memcpy(p, &low, sizeof low);
+}
+
+// Each lane of total gains the products of its four unsigned bytes with its four signed ones.
+#if defined(__AVX512VNNI__)
+constexpr bool kByteProducts = true;
+inline vi add_byte_products(vi total, vi unsigned_bytes, vi signed_bytes) {
+    return vi(_mm512_dpbusd_epi32(__m512i(total), __m512i(unsigned_bytes), __m512i(signed_bytes)));
+}
+#elif defined(__AVXVNNI__)
+constexpr bool kByteProducts = true;
+inline vi add_byte_products(vi total, vi unsigned_bytes, vi signed_bytes) {
+    return vi(_mm256_dpbusd_avx_epi32(__m256i(total), __m256i(unsigned_bytes), __m256i(signed_bytes)));
+}
+#else
+constexpr bool kByteProducts = false;  // nothing calls the form below: float32 is faster
+inline vi add_byte_products(vi total, vi unsigned_bytes, vi signed_bytes) {
+    for (int shift = 0; shift < 32; shift += 8) {
+        total += (unsigned_bytes >> shift & 0xff) * (signed_bytes << (24 - shift) >> 24);
+    }
+    return total;
+}
+#endif
+
 inline void store_first(float* p, vf v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
 
 template <class E>

@@ -1,0 +1,121 @@
+"""int8 products of the native step against exact ones: as close as float32 gets, whatever the sizes and the batch."""
+
+import pytest
+import torch
+
+from fulmen.kernels import native
+from fulmen.kernels.native import Kind, Matrix, ProgramBuilder, Shape
+
+pytestmark = pytest.mark.skipif(not native.available(), reason=str(native.unavailable_reason()))
+LARGEST = 0x7F7F00
+"""A token with this as its largest element takes steps of 1 in fixed point (fixed_point.h)."""
+
+
+def random_weight(rows, cols, *, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-128, 128, (rows, cols), dtype=torch.int8, generator=generator)
+    return weight, torch.rand(rows, generator=generator) + 0.5
+
+
+def products(x, weight, scale):
+    """x float32 [T, cols] times (weight * scale)^T by the native step, as the logits of embeddings."""
+    tokens, (rows, cols) = len(x), weight.shape
+    builder = ProgramBuilder()
+    buffer = builder.buffer("x", cols)
+    builder.add(Kind.EMBED, output=buffer, weight=Matrix.of(x))
+    builder.add(Kind.HEAD, input=buffer, weight=Matrix.of(weight, scale))
+    shape = Shape(heads=1, kv_heads=1, head_dim=cols, vocab=max(rows, tokens), live_vocab=rows)
+    out = builder.finish(shape, torch.ones(1)).run(
+        tokens=torch.arange(tokens),
+        positions=torch.arange(tokens),
+        cu_seqlens=torch.tensor([0, tokens]),
+        slots=None,
+        block_table=None,
+        wanted=torch.arange(tokens),
+        keys=torch.empty(0, 0, 1, 1, cols),
+        values=torch.empty(0, 0, 1, 1, cols),
+        states=torch.empty(0, 0, 1, cols, cols),
+    )
+    return out[:, :rows]
+
+
+def assert_close(x, weight, scale):
+    """Within 2^-22 of what a token's largest element can contribute: a step and the sums' own rounding."""
+    exact = x.double() @ (weight.double() * scale.double()[:, None]).T
+    reach = x.double().abs().amax(1, keepdim=True) * (weight.double().abs().sum(1) * scale.double())
+    assert ((products(x, weight, scale).double() - exact).abs() <= 2.0**-22 * reach).all()
+
+
+@pytest.mark.parametrize("cols", [1, 3, 31, 63, 64, 65, 100, 192, 577])
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 130])
+def test_products_are_as_close_as_float32_gets(rows, cols):
+    weight, scale = random_weight(rows, cols, seed=cols)
+    for tokens in range(1, 18):
+        assert_close(torch.randn(tokens, cols, generator=torch.Generator().manual_seed(tokens)), weight, scale)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("outlier", [1e3, 1e6, 1e12])
+def test_an_outlier_costs_no_more_than_its_own_rounding(unit, outlier):
+    weight, scale = random_weight(20, 300)
+    x = torch.randn(5, 300, generator=torch.Generator().manual_seed(1)) * unit
+    x[2, 17] *= outlier
+    assert_close(x, weight, scale)
+
+
+def test_integers_are_summed_exactly_beside_an_outlier_of_all_digits():
+    generator = torch.Generator().manual_seed(2)
+    weight, _ = random_weight(20, 300)
+    x = torch.randint(-999, 1000, (5, 300), generator=generator)
+    x[:, 17] = LARGEST
+    weight[:, 17] = 0
+    x[:, 18] = torch.tensor([-65536, -257, 128, 65535, -128])  # every carry between digits
+    weight[:, 18] = 1
+    exact = x @ weight.long().T
+    assert torch.equal(products(x.float(), weight, torch.ones(20)), exact.float())
+
+
+def test_largest_weights_and_elements_do_not_overflow():
+    cols = 70_000
+    weight = torch.full((3, cols), -128, dtype=torch.int8)
+    weight[1], weight[2, ::2] = 127, 127
+    x = torch.full((2, cols), 3.0)
+    x[1, ::2] = -3.0
+    assert_close(x, weight, torch.ones(3))
+
+
+def test_zeros_and_elements_below_any_step_give_zero():
+    weight, scale = random_weight(9, 70)
+    x = torch.zeros(3, 70)
+    x[1] = 1e-42
+    x[2, 5] = 1.0
+    out = products(x, weight, scale)
+    assert torch.equal(out[0], torch.zeros(9))
+    assert out[1].abs().max() < 1e-37
+    torch.testing.assert_close(out[2], weight[:, 5] * scale)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_stays_visible_and_with_its_token(wrong):
+    weight, scale = random_weight(9, 70)
+    weight[weight == 0] = 1
+    x = torch.randn(3, 70, generator=torch.Generator().manual_seed(3))
+    before = products(x, weight, scale)
+    x[1, 66] = wrong
+    after = products(x, weight, scale)
+    assert not after[1].isfinite().any()
+    assert torch.equal(after[::2], before[::2])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_neighbours_and_threads_do_not_change_a_bit(threads):
+    weight, scale = random_weight(333, 200)
+    x = torch.randn(17, 200, generator=torch.Generator().manual_seed(4))
+    alone = torch.cat([products(x[i : i + 1], weight, scale) for i in range(17)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for tokens in (1, 2, 3, 7, 8, 17):
+            assert torch.equal(products(x[:tokens], weight, scale), alone[:tokens])
+    finally:
+        torch.set_num_threads(before)
