@@ -23,7 +23,7 @@ from fulmen.trace import TrainingSample
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
 from fulmen.train.recipe import read_recipe
-from fulmen.train.scoring import Scorer, set_layer_forwards
+from fulmen.train.scoring import Scorer, set_forwards
 from fulmen.train.settings import OptimizerSettings, Precision
 from fulmen.train.trainer import Trainer
 
@@ -46,7 +46,7 @@ def fulmen_steps(config: ModelConfig, tokens: torch.Tensor, precision: Precision
         for row in tokens.tolist()
     ]
     scorer = Scorer(Decoder(config).initialize(0))
-    set_layer_forwards(scorer, precision=precision, activation_checkpointing=False)
+    set_forwards(scorer, precision=precision, activation_checkpointing=False)
     with joined() as ranks:
         trainer = Trainer(scorer, OPTIMIZER, aux_loss_coef=config.router_aux_loss_coef, ranks=ranks)
 

@@ -8,7 +8,7 @@ from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.model.decoder import Decoder
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
-from fulmen.train.scoring import Scorer, set_layer_forwards
+from fulmen.train.scoring import Scorer, set_forwards
 from fulmen.train.settings import Precision
 
 SAMPLES = [sample(n, length) for n, length in enumerate((3, 20, 7, 11))]
@@ -35,7 +35,7 @@ def test_packed_sequences_score_as_alone_and_as_by_full_logits(config: ModelConf
 
 def losses_and_gradients(precision: Precision, checkpointing: bool) -> list[torch.Tensor]:
     scorer, batch = make(), PackedBatch.pack(SAMPLES)
-    set_layer_forwards(scorer, precision=precision, activation_checkpointing=checkpointing)
+    set_forwards(scorer, precision=precision, activation_checkpointing=checkpointing)
     logprobs, load = scorer(batch)
     assert load.fraction.shape == (2, 4)
     loss = supervised_loss(logprobs, batch) + load.balancing_loss()
@@ -55,7 +55,7 @@ def test_checkpointing_recomputes_and_can_be_undone() -> None:
     names = [name for name, _ in scorer.named_parameters()]
     scorer.decoder.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
     for enabled in (True, True, False):
-        set_layer_forwards(scorer, precision="bfloat16", activation_checkpointing=enabled)
+        set_forwards(scorer, precision="bfloat16", activation_checkpointing=enabled)
         scorer(PackedBatch.pack(SAMPLES))[0].sum().backward()
     assert len(calls) == 2 + 2 + 1
     assert [name for name, _ in scorer.named_parameters()] == names
@@ -75,6 +75,6 @@ def test_the_router_and_the_head_see_float32_in_bfloat16_layers() -> None:
     experts = scorer.decoder.model.layers[0].block_sparse_moe.experts
     experts.register_forward_hook(lambda _, inputs, out: seen.update(routing=inputs[2].dtype, experts=out.dtype))
     scorer.decoder.model.norm.register_forward_hook(lambda *facts: seen.update(hidden=facts[2].dtype))
-    set_layer_forwards(scorer, precision="bfloat16", activation_checkpointing=False)
+    set_forwards(scorer, precision="bfloat16", activation_checkpointing=False)
     scorer(PackedBatch.pack(SAMPLES))
     assert seen == {"routing": torch.float32, "experts": torch.bfloat16, "hidden": torch.float32}

@@ -6,6 +6,7 @@ from fulmen.kernels.grouped_experts import grouped_experts
 from fulmen.kernels.lightning_decode import lightning_decode
 from fulmen.kernels.logprob import token_logprobs
 from fulmen.kernels.paged_attention import paged_attention, softmax_attention
+from fulmen.kernels.rms_norm import rms_norm
 
 __all__ = [
     "grouped_experts",
@@ -13,6 +14,7 @@ __all__ = [
     "lightning_decode",
     "mean_divergence",
     "paged_attention",
+    "rms_norm",
     "softmax_attention",
     "token_logprobs",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fulmen.kernels.logprob import CHUNK_ELEMENTS
+from fulmen.kernels.logprob import default_chunk
 from fulmen.kernels.reference import compute_dtype
 
 
@@ -33,7 +33,7 @@ def mean_divergence(
     live = len(head_weight) if num_live_tokens is None else num_live_tokens
     if live > min(len(head_weight), len(teacher_weight)):
         raise ValueError(f"heads of {len(head_weight)} and {len(teacher_weight)} rows have no {live} live tokens")
-    chunk = chunk or max(1, CHUNK_ELEMENTS // live)
+    chunk = chunk or default_chunk(hidden, live)
     return _MeanDivergence.apply(hidden, head_weight, teacher_hidden.detach(), teacher_weight.detach(), live, chunk)
 
 

@@ -1,11 +1,12 @@
 """The experts' feed-forward as one pair of matrix products per expert, over tokens sorted by expert.
 
 On CPUs a loop over experts runs each product at full speed on a block that stays in cache, and the backward writes
-every weight gradient by one product straight into its slice of the stacked gradient. On CUDA in bfloat16 torch's
+every weight gradient by one product straight into its slice of the stacked gradient. In bfloat16 many rows are rounded
+up to whole blocks: oneDNN generates code for every new number of rows, which costs more than the product. On CUDA in bfloat16 torch's
 grouped_mm runs all experts in one kernel.
 
-Shapes: T tokens, E experts, K experts per token, R = T K rows (a token and one of its experts) sorted by expert,
-n rows of one expert, F inner width.
+Shapes: T tokens, E experts, K experts per token, R rows (a token and one of its experts, T K in all, and padding)
+sorted by expert, n rows of one expert, F inner width.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+BLOCK = 64
+"""Rows of one expert are a multiple of this where their number decides which code is generated."""
+
 
 def grouped_experts(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
     """`sum_k weights_k * w2(silu(w1 x) * (w3 x))` with the matrices of expert k; no token is dropped.
@@ -25,7 +29,8 @@ def grouped_experts(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor,
     """
     if x.is_cuda and x.dtype == torch.bfloat16:
         return _grouped_mm(x, expert_ids, weights, w13, w2)
-    rows = _Rows.sort(expert_ids, len(w13))
+    whole_blocks = x.dtype == torch.bfloat16 and expert_ids.numel() >= BLOCK * len(w13)
+    rows = _Rows.sort(expert_ids, len(w13), BLOCK if whole_blocks else 1)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weights, w13, w2)):
         return _GroupedExperts.apply(x, rows, weights, w13, w2)
     return _forward(x, rows, weights, w13, w2, None)
@@ -33,24 +38,30 @@ def grouped_experts(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor,
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of all experts, sorted by expert."""
+    """The rows of all experts, sorted by expert. Padding rows read token 0 and weigh nothing."""
 
-    pairs: Tensor  # int64 [R]: t * K + k of each row
     tokens: Tensor  # int64 [R]: t of each row
     places: Tensor  # int64 [T, K]: the row of each pair
-    counts: Tensor  # int64 [E]: rows of each expert
+    counts: Tensor  # int64 [E]: rows of each expert, padding included
 
     @classmethod
-    def sort(cls, expert_ids: Tensor, num_experts: int) -> "_Rows":
-        """Sort expert_ids [T, K]; within an expert by token."""
+    def sort(cls, expert_ids: Tensor, num_experts: int, block: int = 1) -> "_Rows":
+        """Sort expert_ids [T, K]; within an expert by token. Each expert's rows are a multiple of `block`."""
         flat = expert_ids.flatten()
-        pairs = flat.argsort(stable=True)
-        places = torch.empty_like(pairs)
-        places[pairs] = torch.arange(len(pairs), device=pairs.device)
         counts = torch.bincount(flat, minlength=num_experts)
         if len(counts) > num_experts:
             raise ValueError(f"expert_ids holds {int(flat.max())}, but there are {num_experts} experts")
-        return cls(pairs, pairs // expert_ids.shape[1], places.view_as(expert_ids), counts)
+        padded = -(-counts // block) * block
+        shift = (padded - counts).cumsum(0) - (padded - counts)  # padding rows before each expert
+        pairs = flat.argsort(stable=True)
+        sorted_places = torch.arange(len(pairs), device=pairs.device) + shift[flat[pairs]]
+        places = torch.empty_like(pairs).index_copy_(0, pairs, sorted_places)
+        tokens = pairs.new_zeros(int(padded.sum())).index_copy_(0, sorted_places, pairs // expert_ids.shape[1])
+        return cls(tokens, places.view_as(expert_ids), padded)
+
+    def spread(self, weights: Tensor) -> Tensor:
+        """weights [T, K] -> [R, 1], 0 for padding."""
+        return weights.new_zeros(len(self.tokens)).index_copy_(0, self.places.flatten(), weights.flatten())[:, None]
 
     def slices(self) -> list[tuple[int, slice]]:
         """(expert, its rows) for every expert that has any."""
@@ -103,7 +114,7 @@ class _GroupedExperts(torch.autograd.Function):
         x, weights, w13, w2, kept = ctx.saved_tensors
         rows: _Rows = ctx.rows
         need_x, _, _, need_w13, need_w2 = ctx.needs_input_grad
-        coefficients = weights.flatten()[rows.pairs].to(x.dtype)[:, None]  # [R, 1]
+        coefficients = rows.spread(weights).to(x.dtype)  # [R, 1]
         d_values = x.new_empty(len(rows.tokens), x.shape[1]) if need_x else None  # [R, hidden]
         d_coefficients = torch.empty_like(coefficients)
         d_w13, d_w2 = (torch.empty_like(w) if need else None for w, need in ((w13, need_w13), (w2, need_w2)))

@@ -15,6 +15,7 @@ from fulmen.model.attention import SoftmaxAttention, rotary_angles
 from fulmen.model.cache import ForwardBatch, ForwardPass, HybridCache
 from fulmen.model.experts import GatedFeedForward, RouterLoad, SparseExperts
 from fulmen.model.lightning import LightningAttention
+from fulmen.model.norm import RMSNorm
 
 _HEAD_ROWS = 16_384  # vocabulary rows of a low-precision head that are widened to float32 at a time
 
@@ -38,8 +39,8 @@ class DecoderLayer(nn.Module):
         lightning = kind.attention == "lightning"
         self.attention_residual = config.lightning_residual if lightning else config.softmax_residual
         self.feed_forward_residual = config.feed_forward_residual
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.self_attn = LightningAttention(config, layer) if lightning else SoftmaxAttention(config, layer)
         self.sparse = kind.feed_forward == "experts"
         if self.sparse:
@@ -76,7 +77,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
 
 
 class Decoder(nn.Module):

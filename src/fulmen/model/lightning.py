@@ -13,6 +13,7 @@ from torch.nn import functional
 from fulmen.config import ModelConfig
 from fulmen.kernels import lightning, lightning_decode
 from fulmen.model.cache import ForwardPass
+from fulmen.model.norm import RMSNorm
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -43,7 +44,7 @@ class LightningAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.hidden_size, 3 * width, bias=False)
         self.output_gate = nn.Linear(config.hidden_size, width, bias=False)
         self.out_proj = nn.Linear(width, config.hidden_size, bias=False)
-        self.norm = nn.RMSNorm(width, eps=config.gate_norm_eps)
+        self.norm = RMSNorm(width, eps=config.gate_norm_eps)
         # A plain attribute and no buffer: casting the model to bfloat16 must not round the slopes, because
         # exp(-slope) would become 1 and most heads would never forget.
         self.slopes = layer_slopes(config.num_heads, layer, config.num_layers)

@@ -23,7 +23,7 @@ from fulmen.train.guard import NormGuard
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch, Packer
 from fulmen.train.schedule import scale
-from fulmen.train.scoring import Scorer, set_layer_forwards
+from fulmen.train.scoring import Scorer, set_forwards
 from fulmen.train.settings import CheckpointSettings, StageSettings
 from fulmen.train.source import SampleSource
 from fulmen.train.trainer import NonFiniteError, Tally, Trainer
@@ -100,7 +100,7 @@ class _StageLoop:
         coefficient = stage.aux_loss_coef
         if coefficient is None:
             coefficient = scorer.decoder.config.router_aux_loss_coef
-        set_layer_forwards(scorer, precision=stage.precision, activation_checkpointing=stage.activation_checkpointing)
+        set_forwards(scorer, precision=stage.precision, activation_checkpointing=stage.activation_checkpointing)
         self.trainer = Trainer(scorer, stage.optimizer, aux_loss_coef=coefficient, ranks=ranks)
         self.packer = Packer(
             source, max_length=stage.length, max_tokens=stage.tokens_per_micro_batch, device=ranks.device

@@ -31,6 +31,8 @@ class Scorer(nn.Module):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
+        self.head_gradient_dtype: torch.dtype | None = None
+        """Of the products of the head's backward, None for float32; its forward is always in float32."""
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, RouterLoad | None]:
         """Log-probabilities float32 [N] of the targets, and the routers' load if the model has experts."""
@@ -45,6 +47,7 @@ class Scorer(nn.Module):
             self.decoder.lm_head.weight,
             batch.targets,
             num_live_tokens=config.num_live_tokens,
+            gradient_dtype=self.head_gradient_dtype,
         )
         return logprobs.clone(), load  # sharding wants outputs that own their memory, and these are views
 
@@ -54,12 +57,15 @@ class Scorer(nn.Module):
         return cast(Iterable[nn.Module], self.decoder.model.layers)
 
 
-def set_layer_forwards(scorer: Scorer, *, precision: Precision, activation_checkpointing: bool) -> None:
+def set_forwards(scorer: Scorer, *, precision: Precision, activation_checkpointing: bool) -> None:
     """Choose how the layers run from now on: in which precision, and whether the backward computes them again.
+
+    In bfloat16 the head's backward multiplies in bfloat16 as well.
 
     With checkpointing only each layer's input is kept. The layers' routers report their load a second time then, into
     a list that nobody reads any more. Nothing in a layer is random, so no state of a random generator is kept.
     """
+    scorer.head_gradient_dtype = torch.bfloat16 if precision == "bfloat16" else None
     for layer in scorer.layers:
         vars(layer).pop("forward", None)  # the class's own forward again
         if precision == "bfloat16":
