@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+SHORT = 1024
+"""On CPUs a bfloat16 sequence of fewer tokens is attended to in float32: for every new length below, torch generates
+code for its bfloat16 products, which takes longer than they do."""
 MIN_PAGE_OF_VARLEN = 256
 """torch's flash kernel for CUDA reads pages of a multiple of this many tokens; smaller ones are gathered first."""
 
@@ -78,6 +81,8 @@ def _heads_first(x: Tensor) -> Tensor:
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One sequence without a past: q [L, Hq, D]; k, v [L, Hkv, D] -> [L, Hq, D]."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and len(q) < SHORT:
+        return _causal(q.float(), k.float(), v.float()).to(q.dtype)
     grouped = q.shape[1] != k.shape[1]
     q, k, v = (_heads_first(x) for x in (q, k, v))
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)[0].transpose(0, 1)
