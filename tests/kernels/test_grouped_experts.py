@@ -53,6 +53,24 @@ def test_lower_precision_errs_by_rounding_alone(dtype):
     assert (out - expected).abs().max() <= 8 * torch.finfo(dtype).eps * expected.abs().max()
 
 
+def test_rows_in_whole_blocks_change_nothing_but_rounding():
+    """In bfloat16 each expert's rows are rounded up to blocks; 200 tokens are no multiple, and one expert is idle."""
+    exact = inputs(200, 5, 2, 7)
+    exact[1][exact[1] == 0] = 1
+    x, ids, weights, w13, w2 = exact
+    d_out = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(7))
+    results = []
+    for form, dtype in ((reference.grouped_experts, torch.float64), (grouped_experts, torch.bfloat16)):
+        weights_dtype = torch.promote_types(dtype, torch.float32)
+        leaves = [x.to(dtype), weights.to(weights_dtype), w13.to(dtype), w2.to(dtype)]
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        out = form(leaves[0], ids, *leaves[1:])
+        results.append((out, *torch.autograd.grad(out, leaves, d_out.to(dtype))))
+    for expected, actual in zip(*results, strict=True):
+        assert (actual - expected).abs().max() <= 8 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
+    assert not results[1][3][0].any()  # w13 of the idle expert
+
+
 def test_gradients_by_finite_differences():
     x, ids, *rest = inputs(4, 3, 2, 1)
     leaves = [tensor.requires_grad_() for tensor in (x, *rest)]

@@ -58,6 +58,20 @@ def test_half_precision_is_scored_in_float32():
     assert hidden.grad.dtype == head.grad.dtype == torch.bfloat16
 
 
+def test_a_gradient_in_bfloat16_errs_by_rounding_and_leaves_the_values_alone():
+    hidden, head, targets = inputs(40, 4, torch.float32)
+    leaves = [hidden.requires_grad_(), head.requires_grad_()]
+    exact, rounded = (
+        token_logprobs(*leaves, targets, chunk=7, gradient_dtype=dtype) for dtype in (None, torch.bfloat16)
+    )
+    assert torch.equal(exact, rounded)
+    wanted, found = (torch.autograd.grad(values.sum(), leaves) for values in (exact, rounded))
+    for expected, actual in zip(wanted, found, strict=True):
+        assert actual.dtype == torch.float32
+        assert not torch.equal(actual, expected)
+        assert (actual - expected).abs().max() <= 4 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
+
+
 def test_large_logits_do_not_overflow():
     """Logits 0 and 10,000: log-probabilities -10,000 and 0."""
     hidden, head = torch.ones(2, 1), torch.tensor([[0.0], [10_000.0]])

@@ -2,8 +2,8 @@
 
 On CPUs a loop over experts runs each product at full speed on a block that stays in cache, and the backward writes
 every weight gradient by one product straight into its slice of the stacked gradient. In bfloat16 many rows are rounded
-up to whole blocks: oneDNN generates code for every new number of rows, which costs more than the product. On CUDA in bfloat16 torch's
-grouped_mm runs all experts in one kernel.
+up to whole blocks: oneDNN generates code for every new number of rows, which costs more than the product. On CUDA in
+bfloat16 torch's grouped_mm runs all experts in one kernel.
 
 Shapes: T tokens, E experts, K experts per token, R rows (a token and one of its experts, T K in all, and padding)
 sorted by expert, n rows of one expert, F inner width.
