@@ -11,6 +11,7 @@ from tiny_decoders import CONFIGS, MINIMAX_LIKE, make, random_tokens, run_in_chu
 from fulmen.config import ModelConfig
 from fulmen.model.cache import ForwardBatch, HybridCache
 from fulmen.model.decoder import Decoder
+from fulmen.model.experts import RouterLoad
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
@@ -101,6 +102,13 @@ def test_balancing_loss_is_k_for_an_even_router_and_reaches_the_gate() -> None:
     model.initialize(seed=0)
     model.forward_with_router(tokens, ForwardBatch.pack([64]))[1].balancing_loss().backward()
     assert model.model.layers[0].block_sparse_moe.gate.weight.grad.abs().sum() > 0
+
+
+def test_layers_that_collapse_onto_experts_of_their_own_are_not_balanced() -> None:
+    even = torch.full((2, 2), 0.5)
+    apart = torch.eye(2)
+    assert RouterLoad(probability=even, fraction=even).balancing_loss().item() == 1.0
+    assert RouterLoad(probability=apart, fraction=apart).balancing_loss().item() == 2.0
 
 
 def test_every_parameter_has_a_gradient() -> None:

@@ -10,7 +10,7 @@ from fulmen.tasks.recall import TASKS
 from fulmen.tasks.recall.recall_task import RecallTask
 from fulmen.tasks.wording import says
 
-SHORT = ("associative_recall", "recall_over_turns", "recall_256", "recall_1k", "recall_4k")
+SHORT = ("associative_recall", "repeat", "recall_over_turns", "recall_256", "recall_1k", "recall_4k")
 splits = pytest.mark.parametrize("split", ["train", "test"])
 
 

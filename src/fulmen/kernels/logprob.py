@@ -88,14 +88,14 @@ class _TokenLogprobs(torch.autograd.Function):
     ) -> Tensor:
         keep = KEPT_ELEMENTS // (live * chunk)
         logprobs, kept, sums = _forward(hidden, head_weight, targets, live, chunk, keep, dtype)
-        ctx.save_for_backward(hidden, head_weight, targets, sums, *kept)
+        ctx.save_for_backward(hidden, head_weight, targets, logprobs, sums, *kept)
         ctx.live, ctx.chunk, ctx.dtype = live, chunk, dtype
         return logprobs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_logprobs: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, head_weight, targets, sums, *kept = ctx.saved_tensors
+        hidden, head_weight, targets, logprobs, sums, *kept = ctx.saved_tensors
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         weight = head_weight[: ctx.live].to(sums.dtype)
         narrow = weight.to(ctx.dtype)
@@ -109,7 +109,9 @@ class _TokenLogprobs(torch.autograd.Function):
                 d_logits = kept[n] * (-grad / total).to(ctx.dtype)
             else:
                 d_logits = torch.mm(rows, weight.T).sub_(top).exp_().mul_(-grad / total).to(ctx.dtype)
-            d_logits.scatter_add_(1, targets[part, None], grad.to(ctx.dtype))
+            # Not 1 - probability, which would be all rounding where the probability is near 1.
+            of_targets = -torch.expm1(logprobs[part, None]) * grad
+            d_logits.scatter_(1, targets[part, None], of_targets.to(ctx.dtype))
             if d_hidden is not None:
                 d_hidden[part] = d_logits @ narrow
             if d_weight is not None:

@@ -40,9 +40,13 @@ class RouterLoad:
     fraction: Tensor
 
     def balancing_loss(self) -> Tensor:
-        """The auxiliary loss of Switch Transformers over all layers together: E * sum_e fraction_e * probability_e."""
+        """The auxiliary loss of Switch Transformers, averaged over the layers: E * sum_e fraction_e * probability_e.
+
+        Each layer by itself: transformers averages fractions and probabilities over the layers first, and so sees
+        nothing when every layer has collapsed onto experts of its own.
+        """
         num_experts = self.probability.shape[1]
-        return num_experts * (self.probability.mean(0) * self.fraction.mean(0)).sum()
+        return num_experts * (self.probability * self.fraction).sum(-1).mean()
 
 
 class Experts(nn.Module):

@@ -5,6 +5,7 @@ from functools import partial
 
 from fulmen.tasks.recall.associative import AssociativeRecallTask
 from fulmen.tasks.recall.recall_task import RecallTask
+from fulmen.tasks.recall.repeat import RepeatTask
 from fulmen.tasks.recall.turns import RecallOverTurnsTask
 from fulmen.tasks.task import Task
 
@@ -12,6 +13,7 @@ _LENGTHS = (256, *(1024 * k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256)))
 
 TASKS: dict[str, Callable[[], Task]] = {
     "associative_recall": AssociativeRecallTask,
+    "repeat": RepeatTask,
     "recall_over_turns": RecallOverTurnsTask,
     **{RecallTask(length).name: partial(RecallTask, length) for length in _LENGTHS},
 }

@@ -71,6 +71,11 @@ def draw_pairs(rng: random.Random, split: Split, count: int) -> list[Pair]:
     return pairs
 
 
+def draw_item(rng: random.Random, split: Split) -> str:
+    """A key or value of any kind."""
+    return rng.choice(_VALUES + _KEYS)(rng, split)
+
+
 def _name(rng: random.Random, split: Split) -> str:
     return rng.choice(words("first_names", split))
 
