@@ -139,15 +139,16 @@ def _mounts(job: SandboxJob) -> list[str]:
             arguments += ["--symlink", os.readlink(folder), str(folder)]
         elif folder.is_dir():
             arguments += ["--ro-bind", str(folder), str(folder)]
-    arguments += _folders([*(Path("/etc", name) for name in ETC), *job.readable])
+    arguments += _folders([Path("/etc", name) for name in ETC])
     for name in ETC:
         arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for folder in job.readable:
-        arguments += ["--ro-bind", str(folder), str(folder)]
     # Whatever can be written lies in a tmpfs of a given size. The others, the root and /dev, are sealed when complete.
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     arguments += ["--perms", "1777", "--size", str(SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     arguments += ["--perms", "1777", "--size", str(job.limits.disk_bytes), "--tmpfs", "/tmp", "--dir", WORK]
+    arguments += _folders(list(job.readable))  # after /tmp, which would cover those below it
+    for folder in job.readable:
+        arguments += ["--ro-bind", str(folder), str(folder)]
     return [*arguments, "--remount-ro", "/"]
 
 
