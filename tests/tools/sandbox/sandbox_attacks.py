@@ -12,7 +12,7 @@ from fulmen.tools.sandbox import Limit, SandboxResult
 
 Judge = Callable[[SandboxResult], bool]
 
-WORDS = '''
+WORDS = """
 import ctypes, json, os, signal, socket, subprocess, sys, threading, time
 host = json.load(open("host.json"))
 libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +33,7 @@ def read(path):
 
 def write(path, text):
     return os.write(os.open(path, os.O_WRONLY), text)
-'''
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandbox_attacks import ATTACKS, WORDS
+from sandbox_attacks import ATTACKS
 from sandbox_suite import Host, job_files
 
 SUITE = Path(__file__).with_name("sandbox_suite.py")
@@ -40,7 +40,6 @@ def test_the_attacks_would_be_seen_to_escape(name: str, tmp_path: Path) -> None:
         program = [sys.executable, "-c", "from attack import *\n" + ATTACKS[name].source]
         run = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert "ESCAPED" in run.stdout, run.stdout + run.stderr
-        assert WORDS
         if name == "network":
             assert host.damage().count("connected") == 3  # TCP, abstract and socket file
     finally:

@@ -34,8 +34,6 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 READY = "ready"
-PROOF = {"NoNewPrivs": "1", "Seccomp": "2"}
-"""What /proc/self/status must say, just before the program starts: no privileges by exec, a filter in force."""
 
 # User ids that no distribution or service manager gives out: nothing on this machine belongs to them.
 FIRST_USER_ID, NUM_USER_IDS = 1_900_000_000, 100_000_000
@@ -51,7 +49,7 @@ exec "$@"
 """
 _GATE = f"""
 while read -r name value; do
-  case $name in NoNewPrivs:|Seccomp:) echo "$name$value" ;; esac
+  case $name in NoNewPrivs:|Seccomp:|Seccomp_filters:) echo "$name$value" ;; esac
 done < /proc/self/status
 echo {READY}
 read -r go || exit 1
@@ -82,9 +80,22 @@ def _maps_every_user() -> bool:
     """False for the root of a container that knows only some user ids."""
     for line in Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines():
         first, _, count = map(int, line.split())
-        if first <= FIRST_USER_ID and FIRST_USER_ID + NUM_USER_IDS <= first + count:
+        if first <= FIRST_USER_ID and first + count >= FIRST_USER_ID + NUM_USER_IDS:
             return True
     return False
+
+
+def expected_proof() -> dict[str, str]:
+    """What /proc/self/status must say just before the program starts: no privileges by exec, and our filter in force.
+
+    A container may have put a filter on this process already, so ours must be one more (kernels from 5.9 on count).
+    """
+    proof = {"NoNewPrivs": "1", "Seccomp": "2"}
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Seccomp_filters":
+            proof[name] = str(int(value) + 1)
+    return proof
 
 
 def _found(name: str, hint: str) -> str:

@@ -1,8 +1,8 @@
 """One sandbox while it lives: launched, proven, fed, watched, ended.
 
-    launch ---> "ready" ---> files in, "go" ---> pump outputs, watch usage ---> exit, or a limit ---> kill ---> files out
-                   |
-                   +-- what the process itself sees of its isolation; anything else than expected, and nothing runs
+    launch --> "ready" --> files in, "go" --> pump outputs, watch usage --> exit, or a limit --> kill --> files out
+                  |
+                  +-- what the process itself sees of its isolation; anything else than expected, and nothing runs
 
 Whatever happens, cancellation included, the end is the same: the first process of the sandbox is killed, the kernel
 kills all the others in its namespace, and only when they are gone does `closed` return.
@@ -19,7 +19,15 @@ from types import TracebackType
 from typing import Self
 
 from fulmen.tools.sandbox import workspace
-from fulmen.tools.sandbox.command import INSTALL_HINT, PROOF, READY, WORK, Identity, SandboxUnavailable, command_line
+from fulmen.tools.sandbox.command import (
+    INSTALL_HINT,
+    READY,
+    WORK,
+    Identity,
+    SandboxUnavailable,
+    command_line,
+    expected_proof,
+)
 from fulmen.tools.sandbox.control_group import create_control_group
 from fulmen.tools.sandbox.job import OutputCollector, SandboxJob, SandboxResult
 from fulmen.tools.sandbox.limits import Limit
@@ -45,6 +53,7 @@ class SandboxProcess:
         self._ended_by: Limit | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._first_pid: int | None = None
+        self._first: int | None = None  # a descriptor of it: process ids are used again, descriptors are not
 
     async def __aenter__(self) -> Self:
         """Launch the sandbox up to the point before the program starts.
@@ -90,16 +99,26 @@ class SandboxProcess:
                 self._job, self._identity, group_entries=entries, filter_fd=filter_fd, info_fd=info_write
             )
             pipe = asyncio.subprocess.PIPE
-            self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", pass_fds=(filter_fd, info_write),
-                start_new_session=True, limit=PIECE,
+            starting = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *command, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", pass_fds=(filter_fd, info_write),
+                    start_new_session=True, limit=PIECE,
+                )
             )  # fmt: skip
+            try:
+                self._process = await asyncio.shield(starting)
+            except asyncio.CancelledError:  # asyncio would kill the one process, and not what it has started
+                self._process = await starting
+                raise
         await self._prove(self._process)
         self._first_pid = await _first_process(info_fd)
-        self._first = os.pidfd_open(self._first_pid)
-        self._descriptors.callback(os.close, self._first)
-        self._disk = [self._opened(f"/proc/{self._first_pid}/root{place}") for place in ("/tmp", "/dev/shm")]
-        self._work = self._opened(f"/proc/{self._first_pid}/root{WORK}")
+        try:
+            self._first = os.pidfd_open(self._first_pid)
+            self._descriptors.callback(os.close, self._first)
+            self._disk = [self._opened(f"/proc/{self._first_pid}/root{place}") for place in ("/tmp", "/dev/shm")]
+            self._work = self._opened(f"/proc/{self._first_pid}/root{WORK}")
+        except OSError as error:
+            raise SandboxUnavailable(f"the sandbox can't be reached from outside: {error}") from error
         workspace.write_files(self._work, self._job.files, self._identity.own_user_id)
 
     def _opened(self, folder: str) -> int:
@@ -109,7 +128,8 @@ class SandboxProcess:
 
     async def _prove(self, process: asyncio.subprocess.Process) -> None:
         """Read what the process that will become the program says of itself; raise unless it is isolated."""
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         told = {}
         while line := (await process.stdout.readline()).decode(errors="replace"):
             if line.strip() == READY:
@@ -123,13 +143,16 @@ class SandboxProcess:
                 "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
                 f"kernel.apparmor_restrict_unprivileged_userns) or root; {INSTALL_HINT} of version 0.8 or newer"
             )
-        if told != PROOF:
-            raise SandboxUnavailable(f"the sandbox is not closed: its process has {told}, and should have {PROOF}")
+        proof = expected_proof()
+        if told != proof:
+            raise SandboxUnavailable(f"the sandbox is not closed: its process has {told}, and should have {proof}")
 
     async def run(self) -> SandboxResult:
         """Start the program, wait for its end or a limit, and read back what was wanted."""
         process, job = self._process, self._job
-        assert process is not None and process.stdout is not None and process.stderr is not None
+        assert process is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         assert self._first_pid is not None
         started = time.monotonic()
         watch = UsageWatch(self._first_pid, self._group, self._disk, job.limits)
@@ -197,7 +220,7 @@ class SandboxProcess:
 
     def _kill(self) -> None:
         """Kill the sandbox: by its first process, and by the process group of the launch while that is all there is."""
-        if self._first_pid is not None:
+        if self._first is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
         if self._process is not None and self._process.returncode is None:
@@ -209,7 +232,7 @@ class SandboxProcess:
         self._kill()
         if self._process is not None:
             await self._process.wait()
-        if self._first_pid is not None:
+        if self._first is not None:
             gone, loop = asyncio.Event(), asyncio.get_running_loop()
             loop.add_reader(self._first, gone.set)
             try:
