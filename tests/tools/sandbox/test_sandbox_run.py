@@ -152,11 +152,19 @@ class TestEnd:
             time.sleep(0.05)
 
     def test_no_descriptor_and_no_control_group_is_left(self) -> None:
+        async def cancelled_flood() -> None:
+            limits = SandboxLimits(flood_bytes=1 << 40)
+            flood = asyncio.create_task(run_sandboxed(SandboxJob(command=["yes"], limits=limits, stdin=bytes(MIB))))
+            await asyncio.sleep(1)
+            flood.cancel()
+            await asyncio.gather(flood, return_exceptions=True)
+
         shell("true")  # whatever is made once
         before = set(os.listdir("/proc/self/fd"))
         group = create_control_group(SandboxLimits())
         for _ in range(3):
             shell("true")
+        asyncio.run(cancelled_flood())
         assert set(os.listdir("/proc/self/fd")) == before
         if group is not None:
             beside = {folder.name for entry in group.entries for folder in entry.parent.parent.iterdir()}

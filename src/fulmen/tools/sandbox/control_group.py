@@ -92,8 +92,8 @@ def _hierarchies(system: Path) -> dict[str, Path]:
         fields, _, filesystem = line.partition(" - ")
         kind, _, options = filesystem.split(" ", 2)
         root, mount = fields.split()[3:5]
-        controllers = {"cgroup": options.split(" ")[-1].split(","), "cgroup2": [""]}.get(kind, [])
-        for controller in controllers:
+        mounted = {"cgroup": options.split(" ")[-1].split(","), "cgroup2": [""]}.get(kind, [])
+        for controller in mounted:
             if controller in own:
                 # In a container the mount may show only a part of the tree, and the path count from the whole.
                 inner = own[controller].removeprefix(root.rstrip("/"))

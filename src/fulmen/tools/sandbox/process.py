@@ -231,7 +231,12 @@ class SandboxProcess:
         """Kill it and wait until no process of it is left: the first one can't end before all others have."""
         self._kill()
         if self._process is not None:
-            await self._process.wait()
+            process = self._process
+            assert process.stdin is not None
+            process.stdin.close()
+            # What is unread would keep the pipes open: at most what a pipe and a stream's buffer hold.
+            unread = [stream.read() for stream in (process.stdout, process.stderr) if stream is not None]
+            await asyncio.gather(process.wait(), *unread)
         if self._first is not None:
             gone, loop = asyncio.Event(), asyncio.get_running_loop()
             loop.add_reader(self._first, gone.set)
