@@ -1,10 +1,11 @@
 """Which control group a job gets, on machines of both versions: the files that it must write, in a made-up tree."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from fulmen.tools.sandbox.control_group import EXTRA_BYTES, EXTRA_PROCESSES, ControlGroup, create_control_group
+from fulmen.tools.sandbox.control_group import EXTRA_BYTES, EXTRA_PROCESSES, PREFIX, ControlGroup, create_control_group
 from fulmen.tools.sandbox.limits import SandboxLimits
 
 LIMITS = SandboxLimits(memory_bytes=1000, disk_bytes=100, processes=7)
@@ -106,6 +107,15 @@ class TestVersion1:
         assert [entry.parent.parent for entry in group.entries] == [tree / "memory/app", tree / "pids", tree / "cpu"]
         assert read(group.memory / "memory.limit_in_bytes") == str(1100 + EXTRA_BYTES)
         assert read(group.pids / "pids.max") == str(7 + EXTRA_PROCESSES)
+
+    def test_groups_of_killed_processes_are_removed(self, root: Path) -> None:
+        dead, alive = f"{PREFIX}{(1 << 22) + 1}-ab", f"{PREFIX}{os.getpid()}-ab"  # no process id is above 2^22
+        for name in (dead, alive):
+            (root / "sys/fs/cgroup/pids" / name).mkdir()
+        group = create_control_group(LIMITS, system=root)
+        assert group is not None
+        there = {path.name for path in (root / "sys/fs/cgroup/pids").iterdir() if path.is_dir()}
+        assert there == {alive, group.pids.name}
 
     def test_measures(self, tmp_path: Path) -> None:
         (tmp_path / "cpuacct.usage").write_text("1500000000\n")

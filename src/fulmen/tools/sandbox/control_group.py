@@ -4,6 +4,7 @@ Root has them on nearly every machine, an ordinary user where a service manager 
 one, `usage` measures the processes instead. Version 1 has a tree for each resource, version 2 one for all.
 """
 
+import contextlib
 import os
 import secrets
 import time
@@ -16,6 +17,7 @@ from fulmen.tools.sandbox.limits import SandboxLimits
 EXTRA_PROCESSES = 4
 EXTRA_BYTES = 32 << 20
 REMOVAL_SECONDS = 5.0
+PREFIX = "fulmen-sandbox-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +75,7 @@ def create_control_group(limits: SandboxLimits, *, system: Path = Path("/")) -> 
     `system` is the root of the file system in which /proc and the hierarchies are looked up.
     """
     mounts = _hierarchies(system)
-    name = f"fulmen-sandbox-{os.getpid()}-{secrets.token_hex(8)}"
+    name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     if all(controller in mounts for controller in ("memory", "pids", "cpuacct")):
         return _create_v1(limits, {c: mounts[c] / name for c in ("memory", "pids", "cpuacct")})
     return _create_v2(limits, mounts[""], name) if "" in mounts else None
@@ -101,10 +103,20 @@ def _hierarchies(system: Path) -> dict[str, Path]:
     return found
 
 
+def _sweep(folder: Path) -> None:
+    """Remove the empty groups of processes that were killed before they could."""
+    for left in folder.glob(f"{PREFIX}*"):
+        maker = left.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", maker).exists():
+            with contextlib.suppress(OSError):  # not empty yet, or another process was faster
+                left.rmdir()
+
+
 def _create_v1(limits: SandboxLimits, folders: dict[str, Path]) -> ControlGroup | None:
     group = ControlGroup(memory=folders["memory"], pids=folders["pids"], cpu=folders["cpuacct"], version=1)
     try:
         for folder in dict.fromkeys(folders.values()):
+            _sweep(folder.parent)
             folder.mkdir()
         most = str(limits.memory_bytes + limits.disk_bytes + EXTRA_BYTES)
         (group.memory / "memory.limit_in_bytes").write_text(most)
@@ -128,6 +140,7 @@ def _create_v2(limits: SandboxLimits, own: Path, name: str) -> ControlGroup | No
             continue
         group = ControlGroup(memory=parent / name, pids=parent / name, cpu=parent / name, version=2)
         try:
+            _sweep(parent)
             group.memory.mkdir()
             (group.memory / "memory.max").write_text(str(limits.memory_bytes + limits.disk_bytes + EXTRA_BYTES))
             (group.memory / "memory.oom.group").write_text("1")
