@@ -9,7 +9,7 @@ SETUP_LOG := $(VENV)/setup.log
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help chat serve test test-slow lint format bench clean
+.PHONY: help chat serve test test-slow lint format bench bubblewrap clean
 
 help:
 	@echo "make chat        talk to a model in the terminal (MODEL=$(MODEL))"
@@ -32,13 +32,13 @@ bench: $(VENV)/ready
 # All checks run, whichever fails, and pytest's summary comes last. Two workers of one thread each are faster than one
 # of two: most tensors here are too small to share.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-test: $(VENV)/ready-dev
+test: $(VENV)/ready-dev bubblewrap
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
 	$(BIN)/fulmen pull smollm2-135m && $(PYTEST) --numprocesses 2 || status=1; \
 	exit $$status
 
-test-slow: $(VENV)/ready-dev
+test-slow: $(VENV)/ready-dev bubblewrap
 	@$(BIN)/fulmen pull smollm2-135m
 	@$(PYTEST) -m slow
 
@@ -57,6 +57,17 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Setup speaks on stderr and leaves stdin alone, so that `echo question | make -s chat` prints the reply only.
+
+# Debian's package of the sandbox in which untrusted code runs (docs/sandbox.md); root gets it installed.
+bubblewrap: | $(BIN)/pip
+	@command -v bwrap > /dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "Installing bubblewrap, the sandbox for untrusted code" >&2; \
+	    { apt-get update && apt-get install --yes -o DPkg::Lock::Timeout=600 bubblewrap; } \
+	      < /dev/null > $(VENV)/bubblewrap.log 2>&1 || { tail -n 5 $(VENV)/bubblewrap.log >&2; exit 1; }; \
+	  else \
+	    echo "bubblewrap is missing, so tests of the sandbox are skipped: apt install bubblewrap, as root" >&2; \
+	  fi; }
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' < /dev/null || { \

@@ -31,6 +31,7 @@ ARROWS = {
     "chat": {"trace"},
     "kernels": set(),
     "model": {"config", "config_formats", "kernels"},
+    "tools": {"trace", "chat"},
     "tasks": {"trace", "chat"},
     "parallel": {"config", "model"},
     "train": {
@@ -49,7 +50,7 @@ ARROWS = {
 # No file here may reach torch, through whatever it imports.
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
-    "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.runlog",
+    "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.runlog", "fulmen.tools.sandbox",
     "fulmen.train.settings", "fulmen.train.source", "fulmen.train.schedule", "fulmen.train.guard",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",
