@@ -105,3 +105,12 @@ def test_by_hand():
     v = torch.tensor([4.0, 8.0], dtype=torch.float64)[:, None, None].expand(2, 1, 4)
     for form in (softmax_attention, reference.softmax_attention):
         assert form(q, k, v, torch.tensor([0, 2]))[:, 0, 0].tolist() == pytest.approx([4, 7])
+
+
+def test_short_sequences_in_bfloat16_are_attended_to_in_float32_under_autocast_too():
+    generator = torch.Generator().manual_seed(5)
+    q, k, v = (torch.randn(50, heads, 16, generator=generator).bfloat16() for heads in (4, 2, 2))
+    bounds = torch.tensor([0, 20, 50])
+    expected = softmax_attention(q.float(), k.float(), v.float(), bounds).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(softmax_attention(q, k, v, bounds), expected)

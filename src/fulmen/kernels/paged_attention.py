@@ -82,7 +82,8 @@ def _heads_first(x: Tensor) -> Tensor:
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One sequence without a past: q [L, Hq, D]; k, v [L, Hkv, D] -> [L, Hq, D]."""
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and len(q) < SHORT:
-        return _causal(q.float(), k.float(), v.float()).to(q.dtype)
+        with torch.autocast("cpu", enabled=False):
+            return _causal(q.float(), k.float(), v.float()).to(q.dtype)
     grouped = q.shape[1] != k.shape[1]
     q, k, v = (_heads_first(x) for x in (q, k, v))
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)[0].transpose(0, 1)
