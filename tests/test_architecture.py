@@ -31,7 +31,7 @@ ARROWS = {
     "chat": {"trace"},
     "kernels": set(),
     "model": {"config", "config_formats", "kernels"},
-    "tools": {"trace", "chat"},
+    "tools": {"trace", "catalog", "chat"},
     "tasks": {"trace", "chat", "tools"},
     "parallel": {"config", "model"},
     "train": {

@@ -182,7 +182,8 @@ class McpConnection:
         async with AsyncExitStack() as stack:
             endpoint = self.endpoint
             if endpoint.command:
-                self._stderr = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+                self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+                stack.enter_context(self._stderr)
                 program, *arguments = endpoint.command
                 parameters = StdioServerParameters(command=program, args=arguments, env=dict(endpoint.env))
                 client = Client(stdio_client(parameters, errlog=self._stderr))
