@@ -78,8 +78,8 @@ def _value(node: ast.expr) -> Number:
             raise ValueError(f"{ast.unparse(node)} is no number")
         case ast.Constant(value=int(number)):
             return _checked(Fraction(number))
-        case ast.Constant(value=float()):
-            return _checked(Fraction(ast.unparse(node))) if math.isfinite(node.value) else _too_large()
+        case ast.Constant(value=float(number)):
+            return _checked(Fraction(repr(number))) if math.isfinite(number) else _too_large()
         case ast.Name(id=name) if name in _CONSTANTS:
             return _CONSTANTS[name]
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):

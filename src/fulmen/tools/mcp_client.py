@@ -150,10 +150,9 @@ class McpConnection:
         opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
         self._keeper = asyncio.create_task(self._keep(opened), name=f"MCP server {self.endpoint.name}")
+        either: set[asyncio.Future[Any]] = {self._keeper, opened}
         try:
-            await asyncio.wait(
-                {self._keeper, opened}, timeout=self.endpoint.connect_timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(either, timeout=self.endpoint.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not opened.done():
                 self._keeper.cancel()
