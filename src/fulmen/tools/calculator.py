@@ -23,6 +23,7 @@ Number = Fraction | float
 
 _MAX_LENGTH = 2000
 _MAX_BITS = 4096  # of a numerator or denominator: 1,200 digits
+_NOISE = 1e-15  # what sin(pi) is away from 0
 _SPELLINGS = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-", "^": "**"})
 _CONSTANTS = {"pi": math.pi, "e": math.e, "tau": math.tau}
 _ONE: Mapping[str, Callable[[float], float]] = {
@@ -63,7 +64,7 @@ def evaluate(expression: str) -> int | float:
     try:
         return _rounded(_value(ast.parse(text, mode="eval").body))
     except SyntaxError as error:
-        raise ValueError(f"{text!r:.200} is no arithmetic: {error.msg} at character {error.offset}") from None
+        raise ValueError(f"{text!r:.200} is no arithmetic: {error.msg} at character {error.offset or len(text)}") from None
     except ZeroDivisionError:
         raise ValueError(f"{text!r:.200} divides by zero") from None
     except OverflowError:
@@ -183,6 +184,8 @@ def _rounded(number: Number) -> int | float:
     if isinstance(number, Fraction) and number.denominator == 1:
         return number.numerator
     value = float(number)
+    if isinstance(number, float) and abs(value) < _NOISE:
+        return 0
     if not math.isfinite(value):
         return _rounded(_too_large())
     if value.is_integer() and abs(value) < 2**53:
