@@ -113,8 +113,19 @@ def test_writing(root):
     assert script.read_text() == "print(2)\n"
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(root):
-    with pytest.raises(UnicodeEncodeError):
+def test_a_write_that_the_disk_refuses_leaves_the_file_as_it_was(root, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(ToolError, match="No space left"):
+        root.write_text("main.py", "print(3)", replace=True)
+    assert (root.folder / "main.py").read_text() == "print(1)\n"
+    assert sorted(os.listdir(root.folder)) == ["inner", "link.txt", "linked", "main.py", "notes"]
+
+
+def test_a_text_that_can_not_be_encoded_changes_nothing(root):
+    with pytest.raises(ToolError, match="character 5"):
         root.write_text("main.py", "half \ud800", replace=True)
     assert (root.folder / "main.py").read_text() == "print(1)\n"
     assert sorted(os.listdir(root.folder)) == ["inner", "link.txt", "linked", "main.py", "notes"]

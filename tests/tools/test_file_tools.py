@@ -30,9 +30,9 @@ def test_only_what_writes_is_dangerous(folder, registry):
 
 def test_listing(registry):
     assert answer(registry, "list_files").content == (
-        "image.png (5 bytes)\nnotes.md (4392 bytes)\nsrc/main.py (42 bytes)"
+        "image.png (5 bytes)\nnotes.md (4392 bytes)\nsrc/main.py (39 bytes)"
     )  # fmt: skip
-    assert answer(registry, "list_files", {"pattern": "*.py"}).content == "src/main.py (42 bytes)"
+    assert answer(registry, "list_files", {"pattern": "*.py"}).content == "src/main.py (39 bytes)"
     assert answer(registry, "list_files", {"folder": "src", "pattern": "*.c"}).content == "no file matches *.c"
     assert "leads out" in answer(registry, "list_files", {"folder": "../.."}).content
 

@@ -64,7 +64,9 @@ def evaluate(expression: str) -> int | float:
     try:
         return _rounded(_value(ast.parse(text, mode="eval").body))
     except SyntaxError as error:
-        raise ValueError(f"{text!r:.200} is no arithmetic: {error.msg} at character {error.offset or len(text)}") from None
+        raise ValueError(
+            f"{text!r:.200} is no arithmetic: {error.msg} at character {error.offset or len(text)}"
+        ) from None
     except ZeroDivisionError:
         raise ValueError(f"{text!r:.200} divides by zero") from None
     except OverflowError:

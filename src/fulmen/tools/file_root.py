@@ -71,15 +71,18 @@ class FileRoot:
         """The content of a file of at most 16 MiB; ToolError says what is there instead."""
         with self._parent(path) as (folder, name):
             descriptor = _open(folder, name, os.O_RDONLY | os.O_NONBLOCK, path)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(file.fileno())
+            try:
+                status = os.fstat(descriptor)
                 if stat.S_ISDIR(status.st_mode):
                     raise ToolError(f"{path} is a folder; list it instead")
                 if not stat.S_ISREG(status.st_mode):
                     raise ToolError(f"{path} is no ordinary file")
                 if status.st_size > MAX_FILE_BYTES:
                     raise ToolError(f"{path} has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
-                return file.read(MAX_FILE_BYTES)
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    return file.read(MAX_FILE_BYTES)
+            finally:
+                os.close(descriptor)
 
     def read_text(self, path: str) -> str:
         """The text of a file; ToolError if it is binary or not there."""
@@ -101,8 +104,12 @@ class FileRoot:
             replace: whether a file may be there already; its permissions stay.
 
         Raises:
-            ToolError: something is there that must not be replaced, or the disk says no.
+            ToolError: something is there that must not be replaced, the text can't be encoded, or the disk says no.
         """
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise ToolError(f"the text has half a surrogate pair at character {error.start}") from None
         with self._parent(path, make=True) as (folder, name):
             mode = 0o666
             try:
@@ -118,8 +125,8 @@ class FileRoot:
             beside = f".{name[:100]}.{secrets.token_hex(4)}"
             descriptor = _open(folder, beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path, mode)
             try:
-                with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                    file.write(text)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
                 os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError as error:
                 os.unlink(beside, dir_fd=folder)

@@ -129,10 +129,10 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """End a line where a block ends."""
-        self._silent = max(0, self._silent - (tag in self._SILENT))
-        self._literal = max(0, self._literal - (tag == "pre"))
         if tag in self._BLOCKS or re.fullmatch("h[1-6]", tag):
             self.end_line(blank=tag in ("p", "table"))
+        self._silent = max(0, self._silent - (tag in self._SILENT))
+        self._literal = max(0, self._literal - (tag == "pre"))
 
     def handle_data(self, data: str) -> None:
         """Add text to the line."""
