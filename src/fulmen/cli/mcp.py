@@ -41,7 +41,9 @@ def serve(
     api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.")] = None,
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp instead of stdin and stdout.")] = False,
     host: Annotated[str, typer.Option(help="With --http: the address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="With --http: the port to listen on.")] = 8100,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --http: the port to listen on; 0 takes a free one.")
+    ] = 8100,
     api_keys: Annotated[
         str, typer.Option(envvar="FULMEN_API_KEYS", help="With --http: accepted keys, separated by commas.")
     ] = "",
@@ -88,15 +90,18 @@ def _serve(registry: "ToolRegistry", *, http: bool, host: str, port: int, api_ke
     import uvicorn
 
     from fulmen.server.auth import ApiKeys
+    from fulmen.server.run import listen
 
     keys = tuple(key.strip() for key in api_keys.split(",") if key.strip())
     app = ApiKeys(server.streamable_http_app(host=host), keys=keys)
+    listener = listen(host, port)
+    port = listener.getsockname()[1]  # the one that was free, if 0 was asked for
     print(f"Fulmen offers {', '.join(registry.names)} at http://{host}:{port}/mcp", file=sys.stderr, flush=True)
     if not keys and host not in ("127.0.0.1", "localhost", "::1"):
         print(
             "  Everybody who reaches this address can call them: set FULMEN_API_KEYS to ask for a key.", file=sys.stderr
         )
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 def _ask_engine(run: "RunningModel", think: int | None) -> "Ask":

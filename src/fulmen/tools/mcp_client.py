@@ -240,7 +240,7 @@ def _block_as_text(block: ContentBlock) -> str:
 
 
 def _described(kind: str, base64: str) -> str:
-    return f"(binary data: {kind}, {len(base64) * 3 // 4} bytes)"
+    return f"(binary data: {kind}, {len(base64) * 3 // 4 - base64[-2:].count('=')} bytes)"
 
 
 def _said(error: BaseException) -> str:
