@@ -4,17 +4,18 @@ import asyncio
 import sys
 from contextlib import ExitStack
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fulmen.cli.options import DeviceOption, QuantizeOption, ThinkOption, ThreadsOption
 
 if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+
     from fulmen.chat.message import Message
     from fulmen.cli.running import RunningModel
     from fulmen.tools.chat_tool import Ask
-    from fulmen.tools.registry import ToolRegistry
 
 _REPLY_TOKENS = 1024
 
@@ -56,9 +57,13 @@ def serve(
 
     Example: fulmen mcp serve --tools calculator --tools documents:handbook --model spark
     """
-    from fulmen.tools.builtin import builtin_tools
-    from fulmen.tools.chat_tool import ask_endpoint, chat_tool
-    from fulmen.tools.registry import ToolRegistry
+    try:
+        from fulmen.tools.builtin import builtin_tools
+        from fulmen.tools.chat_tool import ask_endpoint, chat_tool
+        from fulmen.tools.mcp_server import mcp_server, serve_stdio
+        from fulmen.tools.registry import ToolRegistry
+    except ImportError as error:
+        raise RuntimeError(f"{error}: tools need pip install 'fulmen[agents]'") from error
 
     if not tools and model is None:
         raise ValueError("there is nothing to offer: give --tools or --model")
@@ -77,16 +82,14 @@ def serve(
             loaded = load(model, quantize=quantize, device=device, threads=threads)
             run = stack.enter_context(running(loaded))
             registry.add(chat_tool(_ask_engine(run, think), run.name))
-        _serve(registry, http=http, host=host, port=port, api_keys=api_keys)
+        server = mcp_server(registry, version=version("fulmen"))
+        if http:
+            _serve_http(server, registry.names, host=host, port=port, api_keys=api_keys)
+        else:
+            asyncio.run(serve_stdio(server))
 
 
-def _serve(registry: "ToolRegistry", *, http: bool, host: str, port: int, api_keys: str) -> None:
-    from fulmen.tools.mcp_server import mcp_server, serve_stdio
-
-    server = mcp_server(registry, version=version("fulmen"))
-    if not http:
-        asyncio.run(serve_stdio(server))
-        return
+def _serve_http(server: "Server[Any]", names: tuple[str, ...], *, host: str, port: int, api_keys: str) -> None:
     import uvicorn
 
     from fulmen.server.auth import ApiKeys
@@ -96,7 +99,7 @@ def _serve(registry: "ToolRegistry", *, http: bool, host: str, port: int, api_ke
     app = ApiKeys(server.streamable_http_app(host=host), keys=keys)
     listener = listen(host, port)
     port = listener.getsockname()[1]  # the one that was free, if 0 was asked for
-    print(f"Fulmen offers {', '.join(registry.names)} at http://{host}:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"Fulmen offers {', '.join(names)} at http://{host}:{port}/mcp", file=sys.stderr, flush=True)
     if not keys and host not in ("127.0.0.1", "localhost", "::1"):
         print(
             "  Everybody who reaches this address can call them: set FULMEN_API_KEYS to ask for a key.", file=sys.stderr
