@@ -9,6 +9,7 @@ from fulmen.tools.builtin import builtin_tools
     ("word", "names"),
     [
         ("calculator", ["calculator"]),
+        ("python", ["python"]),
         ("files:{}", ["list_files", "read_file", "search_files"]),
         ("edit:{}", ["list_files", "read_file", "search_files", "write_file", "edit_file"]),
         ("documents:{}", ["search_documents", "read_file"]),
@@ -25,7 +26,7 @@ def test_words(tmp_path, word, names):
         ("files:", "needs a folder"),
         ("files:/no/such/folder", "is no folder"),
         ("calculator:x", "no built-in tools are called 'calculator:x'"),
-        ("abacus", "there are calculator"),
+        ("abacus", "there are calculator, python, files:FOLDER"),
     ],
 )
 def test_words_that_name_nothing(word, message):

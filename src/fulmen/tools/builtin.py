@@ -7,7 +7,7 @@ from fulmen.tools.tool import Tool
 
 
 def builtin_tools(word: str) -> tuple[Tool, ...]:
-    """Tools by a word: `calculator`, or one with a folder after a colon.
+    """Tools by a word: `calculator`, `python`, or one with a folder after a colon.
 
     Example: `builtin_tools("documents:handbook")` has `search_documents` and `read_file` for the folder `handbook`.
 
@@ -23,6 +23,12 @@ def builtin_tools(word: str) -> tuple[Tool, ...]:
         return _ALONE[name]()
     known = ", ".join([*_ALONE, *(f"{name}:FOLDER" for name in _WITH_FOLDER)])
     raise ValueError(f"no built-in tools are called {word!r}; there are {known}")
+
+
+def _python() -> tuple[Tool, ...]:
+    from fulmen.tools.python_tool import python_tool
+
+    return (python_tool(),)
 
 
 def _files(folder: str) -> tuple[Tool, ...]:
@@ -47,7 +53,7 @@ def _documents(folder: str) -> tuple[Tool, ...]:
     return document_tools(DocumentIndex(root), root)
 
 
-_ALONE: Mapping[str, Callable[[], tuple[Tool, ...]]] = {"calculator": lambda: (calculator(),)}
+_ALONE: Mapping[str, Callable[[], tuple[Tool, ...]]] = {"calculator": lambda: (calculator(),), "python": _python}
 _WITH_FOLDER: Mapping[str, Callable[[str], tuple[Tool, ...]]] = {
     "files": _files,
     "edit": _edit,
