@@ -48,7 +48,8 @@ def test_a_model_and_tools_over_stdio(checkpoint, tmp_path):
         ("search_documents", {"query": "capital"}),
     )
     assert names == ("search_documents", "read_file", "chat")
-    assert re.fullmatch("[A-Za-z \n]+", said)
+    assert said  # what a random model says is anybody's guess
+    assert not said.startswith("Error:")
     assert found == "[notes.md:1-2] (Paris)\n# Paris\nThe capital of France."
 
 
