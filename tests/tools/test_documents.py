@@ -63,6 +63,14 @@ def test_an_index_is_kept_and_found_again(index, folder, tmp_path, monkeypatch):
     assert citations(again, "emperors of Italy") == found
 
 
+def test_a_cache_among_the_documents_is_none_of_them(folder):
+    index = DocumentIndex(FileRoot(folder), cache=folder / "cache")
+    for _ in range(2):
+        assert citations(index, "emperors of Italy")
+        assert index.num_passages == 3
+    assert len(list((folder / "cache").iterdir())) == 1
+
+
 def test_a_damaged_index_is_made_anew(index, folder, tmp_path, caplog):
     found = citations(index, "emperors of Italy")
     [kept] = (tmp_path / "cache").iterdir()

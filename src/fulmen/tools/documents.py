@@ -48,7 +48,7 @@ class DocumentIndex:
             cache: where indexes are kept; `indexes` in Fulmen's own folder when not given.
         """
         self._root = root
-        self._cache = home() / "indexes" if cache is None else cache
+        self._cache = (home() / "indexes" if cache is None else cache).resolve()
         self._seen: tuple[FoundFile, ...] | None = None
         self._by_hash: dict[str, list[Passage]] = {}
         self._passages: list[Passage] = []
@@ -81,7 +81,9 @@ class DocumentIndex:
         seen = tuple(
             file
             for file in self._root.walk()
-            if PurePosixPath(file.path).suffix.lower() in SUFFIXES and file.size <= _MOST_BYTES
+            if PurePosixPath(file.path).suffix.lower() in SUFFIXES
+            and file.size <= _MOST_BYTES
+            and not (self._root.folder / file.path).is_relative_to(self._cache)
         )
         if seen == self._seen:
             return
