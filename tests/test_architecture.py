@@ -31,8 +31,8 @@ ARROWS = {
     "chat": {"trace"},
     "kernels": set(),
     "model": {"config", "config_formats", "kernels"},
-    "tools": {"trace", "chat"},
-    "tasks": {"trace", "chat"},
+    "tools": {"trace", "catalog", "chat"},
+    "tasks": {"trace", "chat", "tools"},
     "parallel": {"config", "model"},
     "train": {
         "config", "config_formats", "trace", "catalog", "chat", "kernels", "model", "parallel", "tasks", "runlog",
@@ -44,13 +44,14 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {
         "config", "config_formats", "trace", "runlog", "catalog", "gguf", "pull", "chat", "kernels", "model", "engine",
-        "server", "tasks", "train", "rollout", "evals",
+        "server", "tools", "tasks", "train", "rollout", "evals",
     },
 }  # fmt: skip
 # No file here may reach torch, through whatever it imports.
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
-    "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.runlog", "fulmen.tools.sandbox",
+    "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.tools.registry", "fulmen.tools.sandbox",
+    "fulmen.runlog",
     "fulmen.train.settings", "fulmen.train.source", "fulmen.train.schedule", "fulmen.train.guard",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",

@@ -93,7 +93,9 @@ def test_messages_must_be_a_list(messages):
 def test_reads_tools_in_three_forms():
     bare = {"name": "f", "description": "d", "parameters": {"type": "object"}}
     for form in ({"type": "function", "function": bare}, {"type": "function", "strict": True, **bare}, bare):
-        assert tools_from_openai([form]) == (ToolSpec(name="f", description="d", parameters={"type": "object"}),)
+        [spec] = tools_from_openai([form])
+        strict = "strict" in form
+        assert spec == ToolSpec(name="f", description="d", parameters={"type": "object"}, strict=strict)
     assert tools_from_openai(None) == ()
     assert tools_from_openai([{"name": "f"}])[0].parameters == {"type": "object", "properties": {}}
 

@@ -90,6 +90,9 @@ def test_content_type_may_have_a_charset(http, say, content_type):
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]},
          "tools[0].parameters.type"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "properties": {"x": {"uniqueItems": True}}}}}]}, "tools[0].parameters.properties.x.uniqueItems"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": 1}}]}, "tools[0].function.strict"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),

@@ -43,6 +43,8 @@ class ToolSpec:
     name: str
     description: str = ""
     parameters: Mapping[str, Any]
+    strict: bool = False
+    """Every call must fit the schema, so one that no grammar can express in full is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,10 +207,14 @@ def _read_tool(tool: object, where: str) -> ToolSpec:
         parameters = {"type": "object", "properties": {}}
     if not isinstance(parameters, Mapping):
         raise ValueError(f"{where}.parameters must be a JSON schema, not {_kind(parameters)}")
+    strict = tool.get("strict")
+    if strict is not None and not isinstance(strict, bool):
+        raise ValueError(f"{where}.strict must be true or false, not {_kind(strict)}")
     return ToolSpec(
         name=_name(tool.get("name"), f"{where}.name"),
         description=_optional_string(tool, "description", where) or "",
         parameters=parameters,
+        strict=strict is True,
     )
 
 

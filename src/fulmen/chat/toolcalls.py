@@ -154,7 +154,7 @@ def _check(tools: Sequence[ToolSpec], choice: ToolChoice, schema: Mapping[str, A
     if schema is not None:
         check_schema(schema, "schema", strict=True)
     for index, tool in enumerate(tools):
-        check_schema(tool.parameters, f"tools[{index}].parameters")
+        check_schema(tool.parameters, f"tools[{index}].parameters", strict=tool.strict)
         if tool.parameters.get("type", "object") != "object":
             raise ValueError(f"tools[{index}].parameters.type is {tool.parameters['type']!r}; it must be 'object'")
 
@@ -173,14 +173,17 @@ def _thinking_rules(thinking: GrammarThinking) -> list[str]:
 
 
 def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
-    """The block after its opening tag; a rule for each tool, its schema read leniently as they come from anywhere."""
+    """The block after its opening tag; a rule for each tool, its schema read leniently unless it asks to be strict:
+    schemas come from anywhere.
+    """
     rules = [
         rf'calls: "\n" {"(call)+" if several else "call"} {_quoted(CALLS_CLOSE)}',
         f'call: ({" | ".join(f"call_{index}" for index in range(len(tools)))}) "\\n"',
     ]
     for index, tool in enumerate(tools):
         head = json.dumps(f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": ')
-        parameters = {"type": "object", **tool.parameters, "x-guidance": {**_SPACED, "lenient": True}}
+        schema = without_unknown_formats(tool.parameters)
+        parameters = {"type": "object", **schema, "x-guidance": {**_SPACED, "lenient": not tool.strict}}
         rules.append(f'call_{index}: {head} %json {json.dumps(parameters)} "}}"')
     return rules
 

@@ -11,6 +11,7 @@ from fulmen.cli.complete import complete
 from fulmen.cli.context import context
 from fulmen.cli.convert import convert
 from fulmen.cli.evaluate import evaluate
+from fulmen.cli.mcp import mcp
 from fulmen.cli.models import models
 from fulmen.cli.pull import pull
 from fulmen.cli.serve import serve
@@ -31,6 +32,7 @@ app.command()(bench)
 app.command(name="eval")(evaluate)
 train.command(name="recipe")(train_recipe)
 app.add_typer(train, name="train")
+app.add_typer(mcp, name="mcp")
 
 
 def _show_version(wanted: bool) -> None:

@@ -86,13 +86,14 @@ def serve(
     options = options or ServerOptions()
     _log_to_stderr()
     server = make_server(served, options, host=host, port=port)
-    listener = _listen(host, port)
+    listener = listen(host, port)
     port = listener.getsockname()[1]  # the one that was free, if 0 was asked for
     print(_banner(served, options, host, port), file=sys.stderr, flush=True)
     server.run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open a port, 0 for a free one; OSError says what to do where that fails."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

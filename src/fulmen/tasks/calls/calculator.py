@@ -3,20 +3,15 @@
 import json
 import random
 from collections.abc import Iterator
-from fractions import Fraction
 
-from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.message import Message
 from fulmen.tasks.calls.call_task import score_calls
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
 from fulmen.tasks.calls.situation import calling, draw_tools, said
 from fulmen.tasks.lexicon import random_source, split_of
 from fulmen.tasks.task import Example, Score, Split
+from fulmen.tools.calculator import CALCULATOR, evaluate
 
-CALCULATOR = ToolSpec(
-    name="calculator",
-    description="Evaluate an arithmetic expression.",
-    parameters={"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]},
-)
 _SPOKEN = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
 _REQUESTS = (
     "What is {}?", "Calculate {}.", "How much is {}?", "Compute {}, please.", "{} = ?", "Use the calculator: {}",
@@ -49,7 +44,7 @@ class CalculatorTask:
                 reference = {"calls": [{"name": CALCULATOR.name, "arguments": {"expression": expression}}]}
                 yield Example(messages=messages, tools=tuple(tools), reference=reference, demonstration=call)
             else:
-                yield after_result(messages, tuple(tools), call, _outcome(rng, expression, _value(numbers, signs)))
+                yield after_result(messages, tuple(tools), call, _outcome(rng, expression))
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for the call with the expression sign by sign, and after it for the result."""
@@ -66,24 +61,8 @@ def _written(numbers: list[int], signs: list[str]) -> str:
     return " ".join([str(numbers[0]), *(f"{sign} {number}" for sign, number in zip(signs, numbers[1:], strict=True))])
 
 
-def _value(numbers: list[int], signs: list[str]) -> str:
-    """What the expression is worth: exact if whole, else to four decimals.
-
-    Example: `_value([2, 3, 4], ["+", "*"])` is "14".
-    """
-    terms = [Fraction(numbers[0])]
-    for sign, number in zip(signs, numbers[1:], strict=True):
-        if sign == "*":
-            terms[-1] *= number
-        elif sign == "/":
-            terms[-1] /= number
-        else:
-            terms.append(Fraction(number if sign == "+" else -number))
-    total = sum(terms)
-    return str(total) if isinstance(total, int) or total.denominator == 1 else str(round(float(total), 4))
-
-
-def _outcome(rng: random.Random, expression: str, value: str) -> Outcome:
+def _outcome(rng: random.Random, expression: str) -> Outcome:
+    value = str(evaluate(expression))
     result = rng.choice((json.dumps({"result": json.loads(value)}), value, f"{expression} = {value}"))
     return Outcome(
         question="",
