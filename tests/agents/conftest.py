@@ -8,6 +8,7 @@ import scripted_endpoint
 from fulmen.agents.agent import Agent
 from fulmen.agents.endpoint_model import EndpointModel
 from fulmen.agents.loop import Run
+from fulmen.agents.transcript import Transcript
 from fulmen.tools.function import tool_from_function
 from fulmen.tools.registry import ToolRegistry
 
@@ -72,3 +73,31 @@ def carry_out(endpoint, tools):
         return asyncio.run(work())
 
     return carry_out
+
+
+@pytest.fixture
+def go_on(endpoint, tools):
+    """Resume a run from its file and carry it out; returns the run and its last record."""
+
+    def go_on(path, *, agent=None, registry=None, **options):
+        async def work():
+            model = await EndpointModel.connect(endpoint.address, timeout=10.0)
+            try:
+                transcript, started, records = Transcript.reopen(path)
+                with transcript:
+                    run = Run.resume(
+                        transcript,
+                        started,
+                        records,
+                        agent=agent or Agent(),
+                        model=model,
+                        tools=registry or tools.registry,
+                        **options,
+                    )
+                    return run, await run.finish()
+            finally:
+                await model.close()
+
+        return asyncio.run(work())
+
+    return go_on

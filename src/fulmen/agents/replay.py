@@ -21,7 +21,7 @@ def replayed(agent: Agent, state: RunState, records: Iterable[Record]) -> Iterat
     """
     for number, record in enumerate(records, 2):  # the first line is the `started` record
         try:
-            if state.ended is None and not _follows(next_action(agent, state), record, state):
+            if state.ended is None and not _follows(next_action(agent, state), record):
                 raise ValueError(f"a `{record.kind}` record is not what a run of this agent comes to here")
             state.apply(record)
         except ValueError as error:
@@ -29,7 +29,7 @@ def replayed(agent: Agent, state: RunState, records: Iterable[Record]) -> Iterat
         yield record
 
 
-def _follows(action: Action, record: Record, state: RunState) -> bool:
+def _follows(action: Action, record: Record) -> bool:
     """Whether a record is what an action leads to."""
     match record:
         case Resumed():
@@ -45,7 +45,9 @@ def _follows(action: Action, record: Record, state: RunState) -> bool:
         case Returned():
             if isinstance(action, AskUser):  # arguments that don't fit
                 return action.opened.call.id == record.call_id and record.failed
-            return isinstance(action, MakeCalls) and state.open_call(record.call_id).begun
+            return isinstance(action, MakeCalls) and any(
+                opened.call.id == record.call_id and opened.begun for opened in action.opened
+            )
         case Decided():
             return isinstance(action, AskUser) and action.opened.call.id == record.call_id
         case Told():

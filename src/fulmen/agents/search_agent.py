@@ -35,7 +35,7 @@ _PLACE_KEYS = ("citation", "place", "source", "url", "link", "href", "path", "ti
 class SearchAgent(Agent):
     """Answers a question from the local documents, or from any search tool.
 
-    Example: `SearchAgent(search_tools=("search_documents",))`.
+    Example: `SearchAgent(search_tools=("search_documents",))`, with the tool of `passage_search`.
     """
 
     kind: ClassVar[str] = "search"
@@ -122,7 +122,10 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def _passages(content: str) -> list[tuple[str, str]]:
-    """Cut a search's result into (place, text): by its JSON if it is JSON, else it is one passage."""
+    """Cut a search's result into (place, text): by its JSON if it is JSON, else it is one passage.
+
+    A text is never cut by marks in it: a document could hold such marks, and speak in another one's name.
+    """
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
