@@ -15,7 +15,7 @@ from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.chat.parser import Delta, TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletionChunk
 
 _FINISHED = {"tool_calls": "stop", "function_call": "stop", "stop": "stop"}
@@ -135,17 +135,18 @@ class EndpointModel:
     ) -> Replied:
         """See `Model.reply`. A server that goes on beyond `max_tokens` is not listened to any longer."""
         reply = _Reply()
+        request: dict[str, Any] = {
+            "model": self._name,
+            "messages": [message.to_openai() for message in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_completion_tokens": max_tokens,
+            "extra_body": self._extra,
+            **({"tools": [_tool_to_openai(tool) for tool in tools]} if tools else {}),
+            **self._options,
+        }
         with _endpoint_errors(str(self._client.base_url)):
-            stream = await self._client.chat.completions.create(
-                model=self._name,
-                messages=[message.to_openai() for message in messages],  # type: ignore[misc]
-                stream=True,
-                stream_options={"include_usage": True},
-                max_completion_tokens=max_tokens,
-                extra_body=self._extra,
-                **({"tools": [_tool_to_openai(tool) for tool in tools]} if tools else {}),
-                **self._options,
-            )
+            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
             async with stream:
                 async for chunk in stream:
                     for delta in _take(reply, chunk):

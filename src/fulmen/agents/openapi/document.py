@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fulmen.agents.openapi.references import References
 
 Place = Literal["path", "query", "header", "cookie"]
+_PLACES: Mapping[str, Place] = {"path": "path", "query": "query", "header": "header", "cookie": "cookie"}
 _METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 FORM = "application/x-www-form-urlencoded"
 _IGNORED_HEADERS = {"accept", "content-type", "authorization"}  # the standard says so
@@ -101,7 +102,8 @@ def load_document(path: Path, *, base_url: str | None = None) -> ApiDocument:
         operations = tuple(reader.operations())
         if not operations:
             raise ValueError("; ".join(["it describes no operation that can be called", *reader.skipped]))
-        info = data.get("info") if isinstance(data.get("info"), Mapping) else {}
+        info = data.get("info")
+        info = info if isinstance(info, Mapping) else {}
         return ApiDocument(
             title=str(info.get("title", path.stem)),
             description=str(info.get("description", "")),
@@ -178,15 +180,15 @@ class _Reader:
         )
 
     def _parameter(self, entry: Mapping[str, Any]) -> Parameter | None:
-        name, place = entry.get("name"), entry.get("in")
-        if not isinstance(name, str) or place not in get_args(Place):
-            raise ValueError(f"a parameter needs a name and a place, not {name!r:.60} in {place!r:.60}")
+        name, place = entry.get("name"), _PLACES.get(str(entry.get("in")))
+        if not isinstance(name, str) or place is None:
+            raise ValueError(f"a parameter needs a name and a place, not {name!r:.60} in {entry.get('in')!r:.60}")
         if place == "header" and name.lower() in _IGNORED_HEADERS:
             return None
         style = str(entry.get("style", "form" if place in ("query", "cookie") else "simple"))
-        content = entry.get("content")
-        as_json = isinstance(content, Mapping) and bool(content)
-        schema = next(iter(content.values())).get("schema", {}) if as_json else entry.get("schema", {})
+        schema, as_json = entry.get("schema", {}), False
+        if isinstance(content := entry.get("content"), Mapping) and content:
+            schema, as_json = self._object(next(iter(content.values())), "content").get("schema", {}), True
         return Parameter(
             name=name,
             place=place,
@@ -219,7 +221,7 @@ class _Reader:
 
     def _server(self, *holders: Mapping[str, Any]) -> str:
         """The first server that the operation, its path or the document names."""
-        servers = next((holder["servers"] for holder in holders if holder.get("servers")), [])
+        servers: Any = next((holder["servers"] for holder in holders if holder.get("servers")), [])
         if not servers:
             raise ValueError("the document names no server: give a base URL")
         server = self._object(servers[0], "servers[0]")
