@@ -28,8 +28,10 @@ class Say:
     """Close the connection after the first pieces."""
     hang: bool = False
     """Say nothing more after the first pieces."""
-    after: object = None
-    """Called when the whole reply has been sent."""
+    garbage: bool = False
+    """Send something that is no JSON."""
+    same_index: bool = False
+    """Number all calls 0, as some servers do."""
 
 
 @dataclass
@@ -123,10 +125,13 @@ def handler(endpoint):
                 self.deltas("content", reply.text)
             if reply.hang:
                 endpoint.stopping.wait(30)
-            if reply.hang or reply.cut:
+            if reply.garbage:
+                self.wfile.write(b"data: {no json\n\n")
+            if reply.hang or reply.cut or reply.garbage:
                 return
-            for index, (name, arguments) in enumerate(reply.calls):
-                given = reply.ids[index] if reply.ids else f"call_{len(endpoint.requests)}_{index}"
+            for number, (name, arguments) in enumerate(reply.calls):
+                index = 0 if reply.same_index else number
+                given = reply.ids[number] if reply.ids else f"call_{len(endpoint.requests)}_{number}"
                 arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
                 head = {"index": index, "id": given, "type": "function", "function": {"name": name, "arguments": ""}}
                 self.chunk({"tool_calls": [head]})
@@ -140,8 +145,6 @@ def handler(endpoint):
                 usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
                 self.event({**HEAD, "choices": [], "usage": usage})
             self.wfile.write(b"data: [DONE]\n\n")
-            if reply.after:
-                reply.after()
 
         def deltas(self, key, text):
             for start in range(0, len(text), 7):

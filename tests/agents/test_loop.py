@@ -95,6 +95,20 @@ def test_ids_that_a_model_uses_again_are_told_apart(endpoint, tools, carry_out):
     assert ended.outcome == "answered"
 
 
+def test_calls_that_share_an_index_are_told_apart_by_their_ids(endpoint, tools, carry_out):
+    endpoint.say(Say(calls=(call("add", a=1, b=1), call("add", a=2, b=2)), same_index=True), "Done.")
+    carry_out()
+    assert endpoint.results() == ["2", "4"]
+
+
+def test_arguments_that_are_no_object_go_back_as_one(endpoint, carry_out):
+    endpoint.say(Say(calls=(("add", "{1, 2"),)), "Sorry.")
+    run, _ = carry_out()
+    [sent] = endpoint.requests[-1]["messages"][-2]["tool_calls"]
+    assert json.loads(sent["function"]["arguments"]) == {"unreadable": "{1, 2"}
+    assert run.state.messages[-3].tool_calls[0].arguments == "{1, 2"
+
+
 def test_steps_run_out(endpoint, tools, carry_out):
     endpoint.say(*(Say(f"Sum {i}.", calls=(call("add", a=i, b=i),)) for i in range(9)))
     _, ended = carry_out(budget=Budget(steps=4))
@@ -331,6 +345,7 @@ def test_a_conversation_that_outgrows_the_model_ends_the_run(endpoint, carry_out
         (Refuse(401, "wrong key"), "status 401: .*wrong key"),
         (Say("Half a rep", cut=True), "connection was cut"),
         (Say("Half a rep", hang=True), "did not answer in time"),
+        (Say("Half a rep", garbage=True), "sends what can't be read"),
     ],
 )
 def test_an_endpoint_that_fails_says_so(endpoint, carry_out, reply, reason):

@@ -87,7 +87,9 @@ def marks(tmp_path):
     folder = tmp_path / "marks"
     folder.mkdir()
     (tmp_path / "server.py").write_text(SERVER)
-    return folder, ("--mcp", f"marks={sys.executable} {tmp_path / 'server.py'} {folder}")
+    entry = {"command": sys.executable, "args": [str(tmp_path / "server.py"), str(folder)], "connect_timeout": 200}
+    (tmp_path / "servers.json").write_text(json.dumps({"mcpServers": {"marks": entry}}))
+    return folder, ("--mcp", tmp_path / "servers.json")
 
 
 def count(folder, name):
@@ -145,7 +147,7 @@ def test_budgets_come_from_the_command_line(endpoint, agent):
 
 
 def test_dangerous_tools_are_refused_without_a_terminal_unless_they_were_named(endpoint, agent, tmp_path):
-    write = Say(calls=(call("write_file", path="a.txt", text="hello"),))
+    write = Say(calls=(call("write_file", path="a.txt", content="hello"),))
     (tmp_path / "work").mkdir()
     endpoint.say(write, "I may not.")
     agent("Write.", "--tools", f"edit:{tmp_path / 'work'}")
@@ -238,7 +240,7 @@ def test_a_transcript_does_not_reach_out_unless_the_user_agrees(endpoint, agent,
     agent("Count.", *option, "--transcript", path)
     endpoint.say("Hello.")
     result = agent("--resume", path)
-    assert "starts or asks the MCP server marks=" in str(result.exception)
+    assert "starts or asks the MCP server " in str(result.exception)
     assert "give the same options again" in str(result.exception)
     result = agent("--resume", path, *option, endpoint_too=False)
     assert "asks the model at" in str(result.exception)
@@ -251,7 +253,7 @@ def killed(endpoint, folder, mark, *arguments):
     command = [*COMMAND, *map(str, arguments), "--endpoint", endpoint.address]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 200
         while not count(folder, mark):
             assert process.poll() is None, process.stdout.read().decode()
             assert time.monotonic() < end, "the tool was not called"
@@ -311,7 +313,7 @@ def at_terminal(endpoint):
 def test_the_user_is_asked_at_the_terminal(endpoint, at_terminal, tmp_path, typed, written):
     (tmp_path / "work").mkdir()
     text = "one\x1b[2Jtwo\u202ethree"
-    endpoint.say(Say("Writing.", calls=(call("write_file", path="a.txt", text=text),)), "Finished.")
+    endpoint.say(Say("Writing.", calls=(call("write_file", path="a.txt", content=text),)), "Finished.")
     program = at_terminal("Write.", "--tools", f"edit:{tmp_path / 'work'}", "--endpoint", endpoint.address)
     card = program.wait_for("Allow this call? [y/N]", 120)
     assert "write_file needs your consent" in card

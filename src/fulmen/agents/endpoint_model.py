@@ -4,6 +4,8 @@ A reply is put together from its pieces as `chat.parser` hands them out for a mo
 goes as `reasoning_content`, or `reasoning` where a server calls it so; Fulmen's own server is asked to keep all of it.
 """
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fulmen.agents.model import ContextFull, ModelFailed
 from fulmen.agents.records import Replied, plain
+from fulmen.chat.call_reader import is_json_object
 from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.chat.parser import Delta, TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart
 
@@ -27,8 +30,10 @@ class _Reply:
 
     thinking: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    calls: dict[int, list[str]] = field(default_factory=dict)
-    """By the call's index: id, name, and the pieces of the arguments."""
+    calls: list[list[str]] = field(default_factory=list)
+    """Of each call: id, name, and the pieces of the arguments."""
+    places: dict[int, int] = field(default_factory=dict)
+    """Where in `calls` the pieces for an index go; some servers give all calls the same index, and other ids."""
     finish_reason: str | None = None
     warnings: tuple[str, ...] = ()
     pieces: int = 0
@@ -43,7 +48,7 @@ class _Reply:
             thinking=plain("".join(self.thinking)) if self.thinking else None,
             tool_calls=tuple(
                 ToolCall(id=plain(call_id), name=plain(name), arguments=plain("".join(pieces)) or "{}")
-                for _, (call_id, name, *pieces) in sorted(self.calls.items())
+                for call_id, name, *pieces in self.calls
             ),
         )
 
@@ -137,7 +142,7 @@ class EndpointModel:
         reply = _Reply()
         request: dict[str, Any] = {
             "model": self._name,
-            "messages": [message.to_openai() for message in messages],
+            "messages": [_readable(message).to_openai() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_completion_tokens": max_tokens,
@@ -170,7 +175,7 @@ def _take(reply: _Reply, chunk: "ChatCompletionChunk") -> Iterator[Delta]:
     """Add what a chunk brings to the reply, and yield it in pieces."""
     if chunk.usage is not None:
         reply.usage = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
-    for choice in chunk.choices[:1]:
+    for choice in (chunk.choices or ())[:1]:
         extra = choice.delta.model_extra or {}
         thinking = extra.get("reasoning_content") or extra.get("reasoning")
         if isinstance(thinking, str):
@@ -183,17 +188,30 @@ def _take(reply: _Reply, chunk: "ChatCompletionChunk") -> Iterator[Delta]:
             yield TextDelta(choice.delta.content)
         for call in choice.delta.tool_calls or ():
             name, arguments = (call.function.name, call.function.arguments) if call.function else (None, None)
-            if call.index not in reply.calls:
-                reply.calls[call.index] = [call.id or "", name or ""]
-                yield ToolCallStart(call.index, call.id or "", name or "")
+            place = reply.places.get(call.index)
+            if place is None or (call.id and call.id != reply.calls[place][0]):
+                place = reply.places[call.index] = len(reply.calls)
+                reply.calls.append([call.id or "", name or ""])
+                yield ToolCallStart(place, call.id or "", name or "")
             if arguments:
                 reply.pieces += 1
-                reply.calls[call.index].append(arguments)
-                yield ToolCallArguments(call.index, arguments)
+                reply.calls[place].append(arguments)
+                yield ToolCallArguments(place, arguments)
         reply.finish_reason = choice.finish_reason or reply.finish_reason
         warnings = (choice.model_extra or {}).get("warnings")
         if isinstance(warnings, list):
             reply.warnings = tuple(str(warning) for warning in warnings)
+
+
+def _readable(message: Message) -> Message:
+    """Some servers refuse a conversation in which the arguments of a call are no JSON object; its result says so."""
+    calls = tuple(
+        call
+        if is_json_object(call.arguments)
+        else dataclasses.replace(call, arguments=json.dumps({"unreadable": call.arguments}))
+        for call in message.tool_calls
+    )
+    return dataclasses.replace(message, tool_calls=calls)
 
 
 def _tool_to_openai(tool: ToolSpec) -> dict[str, Any]:
@@ -204,6 +222,7 @@ def _tool_to_openai(tool: ToolSpec) -> dict[str, Any]:
 @contextmanager
 def _endpoint_errors(base_url: str) -> Iterator[None]:
     """Turn the errors of OpenAI's client into ours, with the server's own words."""
+    import httpx
     import openai
 
     try:
@@ -216,3 +235,7 @@ def _endpoint_errors(base_url: str) -> Iterator[None]:
         raise ModelFailed(f"{base_url} did not answer in time") from error
     except openai.APIError as error:
         raise ModelFailed(f"{base_url}: {error.message}") from error
+    except httpx.HTTPError as error:  # while a reply comes, version 2 of the client passes them on
+        raise ModelFailed(f"{base_url}: {type(error).__name__} {error}") from error
+    except ValueError as error:
+        raise ModelFailed(f"{base_url} sends what can't be read: {error}") from error

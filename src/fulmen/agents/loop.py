@@ -6,7 +6,7 @@ transcript) before the next one begins, and goes to whoever watches.
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fulmen.agents.agent import Agent, agent_to_json
@@ -135,6 +135,7 @@ class Run:
                 differs.
         """
         state = RunState(started)
+        watch(started)
         for record in replayed(agent, state, records):
             watch(record)
         if state.ended is not None:
@@ -157,9 +158,7 @@ class Run:
                 case AskModel(max_tokens=max_tokens):
                     await self._ask_model(max_tokens)
                 case MakeCalls(opened=opened):
-                    async with asyncio.TaskGroup() as group:
-                        for one in opened:
-                            group.create_task(self._make(one))
+                    await self._make_all(opened)
                 case AskUser(opened=opened):
                     await self._ask_user(opened)
                 case AnswerCall(result=result):
@@ -179,6 +178,14 @@ class Run:
             self._record(context_full(self.state, str(error)))
             return
         self._record(dataclasses.replace(reply, message=self.state.with_own_ids(reply.message)))
+
+    async def _make_all(self, opened: Sequence[OpenCall]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for one in opened:
+                    group.create_task(self._make(one))
+        except ExceptionGroup as failures:  # a record that can't be written, for example
+            raise failures.exceptions[0] from failures
 
     async def _make(self, opened: OpenCall) -> None:
         """Make a call. Both ends of it are recorded, so that a kill between them is known as one."""

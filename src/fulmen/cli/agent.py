@@ -73,8 +73,11 @@ def agent(
 
     fulmen agent "Add a pet called Rex" --openapi pets.json --endpoint http://127.0.0.1:8000/v1
     """
-    from fulmen.agents import Budget
-    from fulmen.cli.agent_run import replay_run, resume_run, start_run
+    try:
+        from fulmen.agents import Budget
+        from fulmen.cli.agent_run import replay_run, resume_run, start_run
+    except ImportError as error:
+        raise RuntimeError(f"agents need more packages ({error}): pip install 'fulmen[agents]'") from error
     from fulmen.cli.agent_setup import setup_from_options
 
     if sum(choice is not None for choice in (task, resume, replay)) != 1:

@@ -58,22 +58,22 @@ class AgentView:
         """Take the next event."""
         match event:
             case Started():
-                self._print(Text.assemble(("Task: ", "bold"), without_controls(event.task)))
+                self._say(f"Task: {event.task}", "bold")
                 tools = ", ".join(tool.name for tool in event.tools) or "none"
-                self._print(Text(f"{event.agent['kind']}, {event.model}; tools: {tools}\n", style="dim"))
+                self._say(f"{event.agent['kind']}, {event.model}; tools: {tools}\n", "dim")
             case Replied():
                 self._end_reply(event)
             case Called():
                 pass  # the call was shown with the reply
             case Decided():
-                self._print(Text(f"{'Allowed' if event.allowed else 'Refused'}: {event.why}", style="dim"))
+                self._say(f"{'Allowed' if event.allowed else 'Refused'}: {event.why}", "dim")
             case Returned():
                 self._sources += event.sources
                 self._print(self._card(event))
             case Told():
-                self._print(Text(f"Told the model: {event.content}", style="yellow"))
+                self._say(f"Told the model: {event.content}", "yellow")
             case Resumed():
-                self._print(Text("Resumed.", style="dim"))
+                self._say("Resumed.", "dim")
             case Ended():
                 self._end(event)
             case _:
@@ -92,7 +92,7 @@ class AgentView:
         self._close_reply()
         self._calls |= {call.id: call for call in reply.message.tool_calls}
         for warning in reply.warnings:
-            self._print(Text(f"Warning: {warning}", style="yellow"))
+            self._say(f"Warning: {warning}", "yellow")
 
     def _close_reply(self) -> None:
         if self._reply is not None:
@@ -101,8 +101,8 @@ class AgentView:
 
     def _card(self, result: Returned) -> Panel:
         call = self._calls.get(result.call_id)
-        arguments = without_controls(call.arguments if call else "").replace("\n", " ")
-        title = Text.assemble((call.name if call else "?", "bold"), f" {arguments:.60}")
+        name, arguments = (call.name, call.arguments) if call else ("?", "")
+        title = Text.assemble((without_controls(name), "bold"), without_controls(f" {' '.join(arguments.split()):.60}"))
         style = "red" if result.failed else "cyan"
         return Panel(
             Text(shortened(without_controls(result.content))), title=title, title_align="left", border_style=style
@@ -112,9 +112,12 @@ class AgentView:
         cited = cited_sources(ended.answer, self._sources) if ended.outcome == "answered" else ()
         for source in cited:
             line = " ".join(source.text.split())
-            self._print(Text(without_controls(f"[{source.number}] {source.place}: {line:.100}"), style="dim"))
+            self._say(f"[{source.number}] {source.place}: {line:.100}", "dim")
         if ended.outcome != "answered":
-            self._print(Text(f"No answer ({ended.outcome}): {ended.detail}", style="bold yellow"))
+            self._say(f"No answer ({ended.outcome}): {ended.detail}", "bold yellow")
+
+    def _say(self, text: str, style: str) -> None:
+        self._print(Text(without_controls(text), style=style))
 
     def _print(self, content: Text | Panel) -> None:
         self._close_reply()

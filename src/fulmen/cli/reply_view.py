@@ -63,11 +63,11 @@ class ReplyView:
             if not isinstance(self._section, TextSection):
                 self._enter(TextSection())
         elif isinstance(delta, ToolCallStart):
-            self._enter(CallSection(delta.name))
+            self._enter(CallSection(without_controls(delta.name)))
             return
         elif not isinstance(delta, ToolCallArguments):
             self._enter(None)
-            self._print([Text(f"Warning: {delta.text}", style="yellow")])
+            self._print([Text(without_controls(f"Warning: {delta.text}"), style="yellow")])
             return
         if self._section is not None:
             self._print(self._section.feed(without_controls(delta.text)))

@@ -84,7 +84,7 @@ class ApiClient:
         elif request.media_type is not None:
             headers["Content-Type"] = request.media_type
             body["content"] = json.dumps(request.body, ensure_ascii=False).encode()
-        query = httpx.QueryParams(request.query) if request.query else None
+        query = httpx.QueryParams(tuple(request.query)) if request.query else None
         try:
             async with self._http.stream(
                 request.method, request.url, params=query, headers=headers, **body
