@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -38,6 +39,10 @@ class Terminal:
 
     def type(self, text):
         os.write(self._master, text.encode())
+
+    def interrupt(self):
+        """What Ctrl-C does where the program does not read keys: this terminal controls no process."""
+        self._process.send_signal(signal.SIGINT)
 
     def end(self):
         """The exit code, once the program ends by itself."""

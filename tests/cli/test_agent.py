@@ -330,7 +330,7 @@ def test_ctrl_c_stops_a_run_that_can_go_on(endpoint, agent, at_terminal, tmp_pat
     endpoint.say(Say("Thinking it over ", hang=True))
     program = at_terminal("Think.", "--transcript", path, "--endpoint", endpoint.address)
     program.wait_for("Thinking it", 120)
-    program.type("\x03")
+    program.interrupt()
     program.wait_for("Stopped.")
     assert program.end() == 130
     endpoint.say("Thought.")
