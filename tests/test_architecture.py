@@ -38,20 +38,21 @@ ARROWS = {
         "config", "config_formats", "trace", "catalog", "chat", "kernels", "model", "parallel", "tasks", "runlog",
     },
     "rollout": {"trace", "chat", "tasks", "engine"},
+    "agents": {"chat", "tools", "engine", "rollout"},
     "evals": {"trace", "chat", "tasks", "rollout", "runlog"},
     "engine": {"config", "trace", "model", "kernels", "runlog"},
     "server": {"chat", "engine", "trace", "runlog", "config"},
     "__main__": {"cli"},
     "cli": {
         "config", "config_formats", "trace", "runlog", "catalog", "gguf", "pull", "chat", "kernels", "model", "engine",
-        "server", "tools", "tasks", "train", "rollout", "evals",
+        "server", "tools", "tasks", "train", "rollout", "evals", "agents",
     },
 }  # fmt: skip
 # No file here may reach torch, through whatever it imports.
 WITHOUT_TORCH = [
     "fulmen", "fulmen.config", "fulmen.trace", "fulmen.chat.prompt", "fulmen.chat.reply", "fulmen.cli",
     "fulmen.catalog", "fulmen.pull", "fulmen.tasks.task", "fulmen.tools.registry", "fulmen.tools.sandbox",
-    "fulmen.runlog",
+    "fulmen.agents", "fulmen.runlog",
     "fulmen.train.settings", "fulmen.train.source", "fulmen.train.schedule", "fulmen.train.guard",
     "fulmen.engine.request", "fulmen.engine.blocks", "fulmen.engine.states", "fulmen.engine.prefixes",
     "fulmen.engine.scheduler",

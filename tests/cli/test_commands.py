@@ -12,7 +12,7 @@ from fulmen.catalog import MODELS, folder_of
 from fulmen.cli import main
 from fulmen.cli.app import app
 
-COMMANDS = ("chat", "complete", "serve", "pull", "models", "convert", "context", "bench", "eval")
+COMMANDS = ("chat", "complete", "agent", "serve", "pull", "models", "convert", "context", "bench", "eval")
 NO_INT8 = ("--quantize", "none")
 
 

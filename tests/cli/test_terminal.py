@@ -2,70 +2,17 @@
 
 import io
 import os
-import pty
-import re
-import select
-import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pseudo_terminal import ESCAPES, Terminal
 from rich.console import Console
 
 from fulmen.chat.parser import TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart, Warning
 from fulmen.cli.reply_view import ReplyView
 from fulmen.cli.sections import split_blocks
-
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-_])")
-
-
-class Terminal:
-    """A program behind a pseudo-terminal that a test types into and reads from."""
-
-    def __init__(self, *command, **environment):
-        self._master, slave = pty.openpty()
-        self._process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, close_fds=True,
-            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environment},
-        )  # fmt: skip
-        os.close(slave)
-        self._seen = ""
-
-    def wait_for(self, text, seconds=60):
-        """Read until `text` is on the screen; what came before it is forgotten then."""
-        end = time.monotonic() + seconds
-        while text not in self._seen:
-            ready, _, _ = select.select([self._master], [], [], 0.1)
-            if ready:
-                data = os.read(self._master, 65536)
-                if b"\x1b[6n" in data:  # asks where the cursor is
-                    os.write(self._master, b"\x1b[1;1R")
-                self._seen += _ESCAPES.sub("", data.decode(errors="replace"))
-            assert time.monotonic() < end, f"no {text!r} in {self._seen[-2000:]!r}"
-        before, _, self._seen = self._seen.partition(text)
-        return before
-
-    def type(self, text):
-        os.write(self._master, text.encode())
-
-    def end(self):
-        """The exit code, once the program ends by itself."""
-        end = time.monotonic() + 20
-        while self._process.poll() is None:
-            if select.select([self._master], [], [], 0.1)[0]:
-                try:
-                    os.read(self._master, 65536)
-                except OSError:
-                    break
-            assert time.monotonic() < end, "the program did not end"
-        return self._process.wait(timeout=20)
-
-    def close(self):
-        self._process.kill()
-        self._process.wait()
-        os.close(self._master)
 
 
 @pytest.fixture
@@ -127,7 +74,7 @@ def drawn(*deltas, folded):
         for delta in deltas:
             view.show(delta)
             view.refresh()
-    return _ESCAPES.sub("", console.file.getvalue())
+    return ESCAPES.sub("", console.file.getvalue())
 
 
 def test_folded_thinking_is_one_line():

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fulmen.cli.agent import agent
 from fulmen.cli.bench import bench
 from fulmen.cli.chat import chat
 from fulmen.cli.complete import complete
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (chat, complete, serve, pull, models, convert):
+for command in (chat, complete, agent, serve, pull, models, convert):
     app.command()(command)
 app.add_typer(context, name="context")
 app.command()(bench)

@@ -15,8 +15,13 @@ from rich.text import Text
 from fulmen.chat.parser import Delta, TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart
 from fulmen.cli.sections import CallSection, Section, TextSection, ThinkingSection, Trimmed
 
-# A reply may hold anything; it must not steer the terminal.
-_CONTROLS = {code: None for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\r\t"}
+_DIRECTIONS = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]  # make text look like another one
+_CONTROLS = {code: None for code in [*range(0x20), *range(0x7F, 0xA0), *_DIRECTIONS] if chr(code) not in "\n\r\t"}
+
+
+def without_controls(text: str) -> str:
+    """Return a text without what would steer the terminal: a model or a tool may write anything."""
+    return text.translate(_CONTROLS)
 
 
 class ReplyView:
@@ -58,14 +63,14 @@ class ReplyView:
             if not isinstance(self._section, TextSection):
                 self._enter(TextSection())
         elif isinstance(delta, ToolCallStart):
-            self._enter(CallSection(delta.name))
+            self._enter(CallSection(without_controls(delta.name)))
             return
         elif not isinstance(delta, ToolCallArguments):
             self._enter(None)
-            self._print([Text(f"Warning: {delta.text}", style="yellow")])
+            self._print([Text(without_controls(f"Warning: {delta.text}"), style="yellow")])
             return
         if self._section is not None:
-            self._print(self._section.feed(delta.text.translate(_CONTROLS)))
+            self._print(self._section.feed(without_controls(delta.text)))
 
     def toggle_fold(self) -> None:
         """Fold the thinking that is being shown, or unfold it."""

@@ -5,11 +5,12 @@ full: as soon as one reply has ended, the next conversation takes its place.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.parser import Delta
 from fulmen.chat.prompt import build_prompt
 from fulmen.chat.reply import ReplyAssembler
 from fulmen.chat.template import ChatTemplate
@@ -27,6 +28,12 @@ class Conversation:
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    keep_thinking: bool = False
+    """Show the model what it thought before the last user message, too."""
+    max_tokens: int | None = None
+    """Most tokens of the reply, where that is less than what the policy allows."""
+    watch: Callable[[Delta], None] | None = None
+    """Called with each piece of the reply as it comes, by policies that see it coming; what it raises ends the work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +48,8 @@ class PolicyReply:
     message: Message
     prompt_ids: tuple[int, ...]
     completion: Completion
+    warnings: tuple[str, ...] = ()
+    """What of the reply could not be read, as a malformed tool call."""
 
 
 class Policy(Protocol):
@@ -58,6 +67,7 @@ class _Open:
     index: int
     prompt_ids: tuple[int, ...]
     assembler: ReplyAssembler
+    watch: Callable[[Delta], None]
     events: list[TokenEvent] = field(default_factory=list)
 
 
@@ -109,7 +119,8 @@ class EnginePolicy:
                     if opened is None:  # the last word of a reply that was cancelled earlier
                         continue
                     opened.events.append(event)
-                    opened.assembler.feed(event)
+                    for delta in opened.assembler.feed(event):
+                        opened.watch(delta)
                     if event.finish_reason is not None:
                         del running[request]
                         yield opened.index, self._finished(opened)
@@ -124,14 +135,24 @@ class EnginePolicy:
             template=self._template,
             tools=conversation.tools,
             thinking_budget=self._thinking_budget,
+            keep_thinking=conversation.keep_thinking,
         )
-        params = dataclasses.replace(self._params, grammar=prompt.grammar, thinking_budget=prompt.thinking_budget)
+        limits = [limit for limit in (self._params.max_tokens, conversation.max_tokens) if limit is not None]
+        params = dataclasses.replace(
+            self._params,
+            grammar=prompt.grammar,
+            thinking_budget=prompt.thinking_budget,
+            max_tokens=min(limits, default=None),
+        )
         assembler = prompt.assembler(self._tokenizer, stop=params.stop)
-        return self._engine.add(prompt.ids, params), _Open(index, prompt.ids, assembler)
+        opened = _Open(index, prompt.ids, assembler, conversation.watch or (lambda delta: None))
+        return self._engine.add(prompt.ids, params), opened
 
     def _finished(self, opened: _Open) -> PolicyReply:
+        reply = opened.assembler.reply
         return PolicyReply(
-            message=opened.assembler.reply.message(),
+            message=reply.message(),
+            warnings=reply.warnings,
             prompt_ids=opened.prompt_ids,
             completion=completion_of(opened.events, self._engine.weight_version),
         )

@@ -1,0 +1,61 @@
+"""The options of `fulmen agent` that no other command has."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TaskArgument = Annotated[str | None, typer.Argument(help="What is to be done.")]
+ToolsOption = Annotated[
+    list[str] | None,
+    typer.Option(help="calculator, python, files:FOLDER, edit:FOLDER, documents:FOLDER; may be given often."),
+]
+McpOption = Annotated[
+    list[str] | None,
+    typer.Option(help="An MCP server: NAME=COMMAND, NAME=URL, or a JSON file of servers; may be given often."),
+]
+YesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--yes", help="A dangerous tool that may be called without asking; may be given often.", metavar="TOOL"
+    ),
+]
+AgentOption = Annotated[
+    str | None, typer.Option(help="assistant, search or api. Default: assistant; api if there is --openapi.")
+]
+SearchToolOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For --agent search: the tool of an MCP server that searches; may be given often."),
+]
+PlanOption = Annotated[bool, typer.Option(help="For --agent search: begin with a plan.")]
+OpenapiOption = Annotated[
+    Path | None, typer.Option(help="An OpenAPI document, in JSON or YAML, whose operations become tools.")
+]
+BaseUrlOption = Annotated[str | None, typer.Option(help="Where the API is, instead of what its document says.")]
+AuthOption = Annotated[
+    str | None,
+    typer.Option(help="A header for the API, whose value is in an environment variable.", metavar="HEADER=VARIABLE"),
+]
+AgentModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A name or a folder; with --endpoint the name there, if there are several."),
+]
+EndpointOption = Annotated[
+    str | None, typer.Option(help="Ask the model behind this address instead of loading one.", metavar="URL")
+]
+ApiKeyOption = Annotated[
+    str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.", show_default=False)
+]
+AgentSystemOption = Annotated[str | None, typer.Option(help="A system message instead of the agent's; '' for none.")]
+MaxStepsOption = Annotated[int, typer.Option(min=1, help="Most replies of the model.")]
+MaxWrittenOption = Annotated[int, typer.Option(min=1, help="Most tokens that the model may write in all.")]
+ReplyTokensOption = Annotated[int | None, typer.Option(min=1, help="Most tokens of one reply.")]
+TranscriptOption = Annotated[
+    Path | None, typer.Option(help="Keep the run in this file. Default: a new one in Fulmen's folder.")
+]
+ResumeOption = Annotated[
+    Path | None, typer.Option(help="Go on with the run of this transcript; tools and model are those it had.")
+]
+ReplayOption = Annotated[
+    Path | None, typer.Option(help="Show the run of this transcript again; no model and no tool is called.")
+]
