@@ -123,7 +123,11 @@ def test_a_screenshot_from_a_tool_does_not_end_the_conversation(respond, say, pr
     say("I can't see it.")
     call = {"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}
     image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
-    result = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "Done:"}, image]}
+    result = {
+        "type": "function_call_output",
+        "call_id": "c",
+        "output": [{"type": "input_text", "text": "Done:"}, image],
+    }
     response = respond([{"role": "user", "content": "Look."}, call, result], tools=[TOOL])
     assert "tool result: Done:\n[image: not shown, because you read text only]" in prompt()
     assert response.warnings == ["images were left out (1): this model reads text only"]

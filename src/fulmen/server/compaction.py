@@ -63,9 +63,7 @@ async def compact(body: CompactionRequest, request: Request) -> Response:
         served.defaults, max_tokens=_MAX_SUMMARY_TOKENS, thinking_budget=prompt.thinking_budget
     )
     generation = await Generation.start(request, [prompt.ids], params, fields=_FIELDS)
-    return await unless_disconnected(
-        request, _compacted(generation, prompt, served, messages), close=generation.aclose
-    )
+    return await unless_disconnected(request, _compacted(generation, prompt, served, messages), close=generation.aclose)
 
 
 def _prompt(served: ServedModel, messages: tuple[Message, ...], instructions: str | None) -> ChatPrompt:
