@@ -11,6 +11,8 @@ from toolkits import APIS, TOOLKITS, ask
 
 THOUGHT = "<think>\nThe tool knows.\n</think>\n\n"
 ANSWER = "It is 21 degrees in Paris."
+AT_ONCE = {"temperature": 1.0, "max_tokens": 300, "extra_body": {"thinking_budget": 0}}
+"""Settings for a model of noise: it would never end its thinking."""
 
 
 def calls(*cities):
@@ -118,7 +120,7 @@ def test_calls_of_a_random_model_fit_their_tool(tiny_model, api, stream):
         made.append((city, days))
         return "sunny"
 
-    settings = {"temperature": 1.0, "max_tokens": 300, "parallel_tool_calls": False, "tool_choice": "required"}
+    settings = {**AT_ONCE, "parallel_tool_calls": False, "tool_choice": "required"}
     with running(tiny_model) as address:
         asked = ask(
             "openai-agents", address=address, api=api, model="tiny", stream=stream, tools=[forecast], settings=settings
@@ -132,7 +134,6 @@ def test_calls_of_a_random_model_fit_their_tool(tiny_model, api, stream):
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("form", [NativeOutput(Verdict), ToolOutput(Verdict)], ids=["native", "tool"])
 def test_a_random_model_answers_in_a_form(tiny_model, api, form):
-    settings = {"temperature": 1.0, "max_tokens": 300}
     with running(tiny_model) as address:
-        asked = ask("pydantic-ai", address=address, api=api, model="tiny", output_type=form, settings=settings)
+        asked = ask("pydantic-ai", address=address, api=api, model="tiny", output_type=form, settings=AT_ONCE)
         assert isinstance(asyncio.run(asked), Verdict)

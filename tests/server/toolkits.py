@@ -84,7 +84,7 @@ async def _ask_pydantic_ai(asked: Ask, client: AsyncOpenAI) -> Any:
         if not asked.stream:
             return (await agent.run(asked.question)).output
         async with agent.run_stream(asked.question) as run:
-            pieces = [piece async for piece in run.stream_text(delta=True)]
+            pieces = [piece async for piece in run.stream_text(delta=True, debounce_by=None)]
             answer = await run.get_output()
         assert "".join(pieces) == answer
         assert len(pieces) > 1
