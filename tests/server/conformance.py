@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,9 @@ class Check:
 def serving(folder: Path) -> Iterator[str]:
     """Run `fulmen serve` on a free port, its log in `folder`; yields the address of its API."""
     log = folder / "server.log"
-    command = [sys.executable, "-m", "fulmen", "serve", MODEL, "--port", "0", "--temperature", "0"]
+    # Greedy and in float32, so that another machine says the same.
+    options = ["--port", "0", "--temperature", "0", "--quantize", "none"]
+    command = [sys.executable, "-m", "fulmen", "serve", MODEL, *options]
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
             end = time.monotonic() + START_SECONDS
@@ -58,8 +62,8 @@ def serving(folder: Path) -> Iterator[str]:
             process.terminate()
 
 
-def compatcanary(script: Path, address: str, folder: Path) -> list[Check]:
-    """Run CompatCanary's `modern` profile, which is all that it has."""
+def compatcanary(script: Path, address: str, folder: Path) -> tuple[str, list[Check]]:
+    """Run all of CompatCanary's probes: its profile `modern`. Returns a line that sums up, and the checks."""
     report = folder / "compatcanary.json"
     command = [
         "node", script, "scan", "--base-url", address, "--model", MODEL, "--profile", "modern", "--api-key", "none",
@@ -67,12 +71,13 @@ def compatcanary(script: Path, address: str, folder: Path) -> list[Check]:
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found = json.loads(report.read_text())
-    print(f"CompatCanary {found['scanner']['version']}, profile {found['target']['profile']}: {found['score']}/100")
-    return [Check(name=result["id"], mark=result["status"], notes=(result["summary"],)) for result in found["results"]]
+    title = f"CompatCanary {found['scanner']['version']}, profile {found['target']['profile']}: {found['score']}/100"
+    results = found["results"]
+    return title, [Check(name=result["id"], mark=result["status"], notes=(result["summary"],)) for result in results]
 
 
-def llm_comply(form: str, address: str) -> list[Check]:
-    """Run llm-comply's checks of one API."""
+def llm_comply(form: str, address: str) -> tuple[str, list[Check]]:
+    """Run llm-comply's checks of one API. Returns a line that sums up, and the checks."""
     command = [
         sys.executable, "-m", "llm_comply.cli", "--format", form, "-u", address, "-k", "none", "-m", MODEL,
         "--timeout", str(REQUEST_SECONDS), "--json",
@@ -80,14 +85,13 @@ def llm_comply(form: str, address: str) -> list[Check]:
     output = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(output)
     numbers = ", ".join(f"{number} {word}" for word, number in found["summary"].items())
-    print(f"llm-comply, format {form}: {numbers}")
     checks = []
     for result in found["results"]:
         warnings, mark = result.get("warnings", []), result["status"]
         if mark == "passed":
             mark = "warn" if warnings else "pass"
         checks.append(Check(name=result["id"], mark=mark, notes=(*result.get("errors", []), *warnings)))
-    return checks
+    return f"llm-comply {version('llm-comply')}, format {form}: {numbers}", checks
 
 
 def main() -> int:
@@ -95,10 +99,11 @@ def main() -> int:
     script = Path(sys.argv[1])
     lacking = []
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address:
-        for checks in (
-            compatcanary(script, address, Path(folder)),
-            *(llm_comply(form, address) for form in FORMATS),
-        ):
+        runs = [partial(compatcanary, script, address, Path(folder))]
+        runs += [partial(llm_comply, form, address) for form in FORMATS]
+        for run in runs:
+            title, checks = run()
+            print(title)
             for check in checks:
                 print(f"  {check.mark.upper():8}{': '.join([check.name, *check.notes])}", flush=True)
             lacking += [check.name for check in checks if not check.full]

@@ -1,6 +1,7 @@
 """A real MCP server: `stations.py` speaks over stdio, `server` can be served over HTTP."""
 
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 server = MCPServer("stations")
 
@@ -11,7 +12,7 @@ PRESSURE = {"Oslo": 1013, "Rome": 1021}
 def pressure(station: str) -> str:
     """Air pressure at a weather station, in hPa."""
     if station not in PRESSURE:
-        raise ValueError(f"no station {station!r}; there are {', '.join(PRESSURE)}")
+        raise ToolError(f"no station {station!r}; there are {', '.join(PRESSURE)}")
     return f"{PRESSURE[station]} hPa"
 
 

@@ -124,7 +124,7 @@ def test_images_are_answered_with_a_warning_that_nobody_saw_them(chat, say, serv
     assert choice.warnings == ["images were left out (1): this model reads text only"]
     assert [chunk.choices[0] for chunk in chat(**ask, stream=True)][-1].warnings == choice.warnings
     prompt = tokenizer.decode(served.service.requests[-1][0])
-    assert "What is this?\n[image: not shown, because you read text only]" in prompt
+    assert "What is this?\n[image: you can't see it, because you read text only; tell the user so]" in prompt
     assert "AAAA" not in prompt
 
 

@@ -3,7 +3,6 @@
 import httpx
 import openai
 import pytest
-from openai.types.responses import CompactedResponse
 from scripted import Script
 
 HISTORY = [
@@ -39,7 +38,6 @@ def test_what_users_said_and_a_summary_of_the_rest(compact, say, http):
     assert compacted.usage.output_tokens == len(SUMMARY) + 1
     assert compacted.usage.input_tokens_details.cached_tokens == 3
     raw = http.post("/v1/responses/compact", json={"model": "scripted", "input": HISTORY}).json()
-    CompactedResponse.model_validate(raw)
     assert "warnings" not in raw
 
 

@@ -70,4 +70,4 @@ def test_a_picture_from_an_mcp_tool_does_not_stop_the_agent(address, say, prompt
     say(call("photograph", "Oslo"), "I can't see pictures.")
     mcp = tools_of(toolkit, "http", mcp_address)
     assert asyncio.run(ask(toolkit, address=address, api="responses", mcp=mcp)) == "I can't see pictures."
-    assert "[image: not shown, because you read text only]" in prompts()[1]
+    assert "[image: you can't see it, because you read text only; tell the user so]" in prompts()[1]

@@ -129,7 +129,7 @@ def test_a_screenshot_from_a_tool_does_not_end_the_conversation(respond, say, pr
         "output": [{"type": "input_text", "text": "Done:"}, image],
     }
     response = respond([{"role": "user", "content": "Look."}, call, result], tools=[TOOL])
-    assert "tool result: Done:\n[image: not shown, because you read text only]" in prompt()
+    assert "tool result: Done:\n[image: you can't see it, because you read text only; tell the user so]" in prompt()
     assert response.warnings == ["images were left out (1): this model reads text only"]
     assert not hasattr(respond("Hi"), "warnings")
 

@@ -19,7 +19,7 @@ _ROLES: Mapping[str, Role] = {
 }
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _IMAGE_PARTS = ("image_url", "input_image")
-UNSEEN_IMAGE = "[image: not shown, because you read text only]"
+UNSEEN_IMAGE = "[image: you can't see it, because you read text only; tell the user so]"
 """What stands in a message where an image was, so that a model can say what it has not seen."""
 
 
