@@ -9,13 +9,14 @@ SETUP_LOG := $(VENV)/setup.log
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help chat serve test test-slow lint format bench bubblewrap clean
+.PHONY: help chat serve test test-slow conformance lint format bench bubblewrap clean
 
 help:
 	@echo "make chat        talk to a model in the terminal (MODEL=$(MODEL))"
 	@echo "make serve       serve it with OpenAI's API on port 8000"
 	@echo "make test        lint, types, layers and tests"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make conformance two public checkers of OpenAI's APIs against the server (needs node)"
 	@echo "make bench       measure the engine on this machine"
 	@echo "make format      let ruff format and mend the sources"
 	@echo "make clean       remove the environment and all caches of this folder"
@@ -41,6 +42,22 @@ test: $(VENV)/ready-dev bubblewrap
 test-slow: $(VENV)/ready-dev bubblewrap
 	@$(BIN)/fulmen pull smollm2-135m
 	@$(PYTEST) -m slow
+
+# compatcanary depends on no other package, so its version pins all that is run.
+COMPATCANARY := compatcanary@0.2.2
+CANARY := $(VENV)/$(COMPATCANARY)
+
+conformance: $(VENV)/ready-dev $(CANARY)/ready
+	@$(BIN)/fulmen pull smollm2-135m
+	@$(BIN)/python tests/server/conformance.py $(CANARY)/node_modules/compatcanary/src/cli.js
+
+$(CANARY)/ready: | $(BIN)/pip
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' < /dev/null 2> /dev/null && \
+	  npm --version > /dev/null 2>&1 || { \
+	  echo "make conformance needs node 20 or newer, and npm. On Debian and Ubuntu: apt install npm" >&2; exit 1; }
+	@npm install --prefix $(CANARY) --cache $(VENV)/npm-cache --ignore-scripts --no-audit --no-fund --no-save \
+	  --no-update-notifier $(COMPATCANARY) < /dev/null > $(VENV)/npm.log 2>&1 || { cat $(VENV)/npm.log >&2; exit 1; }
+	@touch $@
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

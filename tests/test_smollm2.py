@@ -7,6 +7,8 @@ import transformers
 import fulmen
 from fulmen.catalog import folder_of
 from fulmen.chat import ChatTemplate, Message, Tokenizer, build_prompt
+from fulmen.chat.message import ToolSpec
+from fulmen.chat.toolcalls import ToolChoice
 from fulmen.engine.engine import Engine
 from fulmen.trace import SamplingParams
 
@@ -46,6 +48,25 @@ def test_the_tokenizer_equals_transformers(folder, tokenizer) -> None:
     peer = transformers.AutoTokenizer.from_pretrained(folder)
     assert tokenizer.encode(TEXT) == peer.encode(TEXT)
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_forced_call_is_written_in_the_tokens_of_the_vocabulary_and_makes_sense(folder, tokenizer, quantize) -> None:
+    parameters = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
+    prompt = build_prompt(
+        [Message(role="user", content="What is the weather in San Francisco?")],
+        tokenizer=tokenizer,
+        template=ChatTemplate.load(folder),
+        tools=[ToolSpec(name="get_weather", description="Weather of a city", parameters=parameters)],
+        tool_choice=ToolChoice(mode="required"),
+    )
+    engine = Engine(fulmen.load(folder, quantize=quantize), tokenizer)
+    params = SamplingParams(temperature=0.0, max_tokens=64, grammar=prompt.grammar)
+    ((reply,),) = engine.generate([prompt.ids], params)
+    call = '{"name": "get_weather", "arguments": {"location": "San Francisco"}}'
+    text = tokenizer.decode(reply.token_ids)
+    assert text == f"<tool_calls>\n{call}\n</tool_calls>"
+    assert list(reply.token_ids) == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])

@@ -16,7 +16,7 @@ a grammar that could not be followed to its end."""
 
 
 class Vocabulary(Protocol):
-    """What the engine must know of a tokenizer: the bytes of each token and which tokens end a reply."""
+    """What the engine must know of a tokenizer: its tokens, those that end a reply, and how it cuts a text."""
 
     @property
     def token_bytes(self) -> Sequence[bytes]:
@@ -31,6 +31,10 @@ class Vocabulary(Protocol):
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """Ids that end a reply."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Cut a text into ids of no control tokens; asked for by grammars only."""
         ...
 
 

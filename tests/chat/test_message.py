@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fulmen.chat.message import Message, ToolCall, ToolSpec, messages_from_openai, tools_from_openai
+from fulmen.chat.message import UNSEEN_IMAGE, Message, ToolCall, ToolSpec, messages_from_openai, tools_from_openai
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
@@ -46,6 +46,22 @@ def test_what_is_written_can_be_read_again():
 
 
 @pytest.mark.parametrize(
+    "image",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+        {"type": "input_image", "image_url": "https://images.example/cat.png"},
+        {"type": "input_image", "file_id": "file-1"},
+    ],
+)
+@pytest.mark.parametrize("rest", [{"role": "user"}, {"role": "tool", "tool_call_id": "1"}, {"role": "assistant"}])
+def test_the_place_of_an_image_is_told_to_a_model_that_reads_text_only(image, rest):
+    content = [{"type": "text", "text": "Look:"}, image, {"type": "text", "text": "Nice?"}]
+    (message,) = messages_from_openai([{**rest, "content": content}])
+    assert message.content == f"Look:\n{UNSEEN_IMAGE}\nNice?"
+    assert message.num_unseen_images == 1
+
+
+@pytest.mark.parametrize(
     ("message", "complaint"),
     [
         ("Hi", r"messages\[1\] must be an object, not a string"),
@@ -55,7 +71,9 @@ def test_what_is_written_can_be_read_again():
         ({"role": "user", "content": 3}, r"messages\[1\].content must be a string or a list.*not a number"),
         ({"role": "user", "content": {}}, r"messages\[1\].content must be a string or a list.*not an object"),
         ({"role": "user", "content": ["Hi"]}, r"messages\[1\].content\[0\] must be an object"),
-        ({"role": "user", "content": [{"type": "image_url"}]}, r"messages\[1\].content\[0\].type is 'image_url'"),
+        ({"role": "user", "content": [{"type": "input_audio"}]}, r"messages\[1\].content\[0\].type is 'input_audio'"),
+        ({"role": "user", "content": [{"type": "image_url"}]}, r"messages\[1\].content\[0\].image_url must be the URL"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}, r"image_url must be the URL"),
         (
             {"role": "user", "content": [{"type": "text"}]},
             r"messages\[1\].content\[0\].text must be a string, not null",

@@ -50,6 +50,47 @@ def test_the_end_token_is_allowed_exactly_where_the_grammar_may_end(letters) -> 
     assert constraint.mask().nonzero()[0].tolist() == [letters.encode("a")[0], END]
 
 
+class Words:
+    """A vocabulary of bytes, longer pieces and one end token; a text is cut into the longest ones."""
+
+    token_bytes = (*(bytes([i]) for i in range(256)), b"tool", b"to", b"ol", b"_calls", b"\xc3\xa9t", b"")
+    special_token_ids = frozenset({261})
+    eos_token_ids = (261,)
+
+    def encode(self, text: str) -> list[int]:
+        ids, data = [], text.encode()
+        while data:
+            ids.append(max(range(261), key=lambda i: len(self.token_bytes[i]) * data.startswith(self.token_bytes[i])))
+            data = data[len(self.token_bytes[ids[-1]]) :]
+        return ids
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pieces"),
+    [
+        (Grammar(kind="lark", source='start: "tool_calls"'), ["tool", "_calls"]),
+        (Grammar(kind="regex", source="tool(s|_calls)"), ["tool"]),
+        (Grammar(kind="json_schema", source='{"const": "\u00e9to"}'), ['"', "\u00e9t", "o", '"']),
+    ],
+    ids=["lark", "regex", "json"],
+)
+def test_a_text_without_alternative_is_cut_as_the_tokenizer_cuts_it(grammar, pieces) -> None:
+    words = Words()
+    constraint = Grammars(words, 262).compile(grammar)
+    for piece in pieces:
+        allowed = constraint.mask().nonzero()[0].tolist()
+        assert [words.token_bytes[i].decode() for i in allowed] == [piece]
+        constraint.consume(allowed[0])
+
+
+@pytest.mark.parametrize("source", ["[\u00e9\u00e8]", "\u00e9|\u00e8"])
+def test_half_a_character_is_cut_into_bytes(source) -> None:
+    constraint = Grammars(Words(), 262).compile(Grammar(kind="regex", source=source))
+    assert constraint.mask().nonzero()[0].tolist() == [0xC3]
+    constraint.consume(0xC3)
+    assert constraint.mask().nonzero()[0].tolist() == [0xA8, 0xA9]
+
+
 @pytest.mark.parametrize(
     "schema", [{"$ref": "#"}, {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}]
 )

@@ -1,9 +1,11 @@
-"""A server over real HTTP in a thread."""
+"""Servers over real HTTP in threads."""
 
 import socket
 import threading
 import time
 from contextlib import contextmanager
+
+import uvicorn
 
 from fulmen.server.run import make_server
 
@@ -12,8 +14,14 @@ TINY_CONTEXT = 3000
 
 @contextmanager
 def running(served, options=None):
-    """Serve in a thread on a free port; yields the address."""
-    server = make_server(served, options)
+    """Serve a model in a thread on a free port; yields the address."""
+    with in_thread(make_server(served, options)) as address:
+        yield address
+
+
+@contextmanager
+def in_thread(server: uvicorn.Server):
+    """Run a server on a free port; yields the address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 CHAT = "/v1/chat/completions"
-ASK = {"messages": [{"role": "user", "content": "Hi"}]}
+ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
 HUGE = "1" + "0" * 5000
 
 
@@ -52,11 +52,14 @@ def test_content_type_may_have_a_charset(http, say, content_type):
 @pytest.mark.parametrize(
     ("change", "param"),
     [
+        ({"model": None}, "model"),
         ({"messages": None}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+         "messages[0].content[0].image_url"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
          "messages[0].content[0].type"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "none"}]}, "messages[0].tool_call_id"),
         ({"temperature": "hot"}, "temperature"),
@@ -106,6 +109,15 @@ def test_fields(http, say, change, param):
     error = error_of(http.post(CHAT, json={**ASK, **change}))
     assert error["type"] == "invalid_request_error"
     assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(CHAT, {"messages": ASK["messages"]}), ("/v1/completions", {"prompt": "Hi"}), ("/v1/responses", {"input": "Hi"})],
+)
+def test_a_request_must_name_the_model(http, say, path, body):
+    error = error_of(http.post(path, json=body))
+    assert (error["param"], error["message"]) == ("model", "model: Field required")
 
 
 def test_nulls_mean_default(http, say):

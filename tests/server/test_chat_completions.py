@@ -115,6 +115,19 @@ def test_tool_round_trip_reaches_the_prompt(chat, say, served, tokenizer):
     assert "tool name: get_weather\ntool result: 21 degrees" in prompt
 
 
+def test_images_are_answered_with_a_warning_that_nobody_saw_them(chat, say, served, tokenizer):
+    say("I can't see images.")
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    ask = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, image]}]}
+    (choice,) = chat(**ask).choices
+    assert choice.message.content == "I can't see images."
+    assert choice.warnings == ["images were left out (1): this model reads text only"]
+    assert [chunk.choices[0] for chunk in chat(**ask, stream=True)][-1].warnings == choice.warnings
+    prompt = tokenizer.decode(served.service.requests[-1][0])
+    assert "What is this?\n[image: you can't see it, because you read text only; tell the user so]" in prompt
+    assert "AAAA" not in prompt
+
+
 def test_malformed_call_reaches_the_client_as_text_with_a_warning(chat, say):
     say("<tool_calls>\n{broken\n</tool_calls>")
     choice = chat(tools=[WEATHER], tool_choice="none").choices[0]

@@ -243,7 +243,7 @@ def test_full_queue_is_429(tokenizer, template, tiny_model):
     statuses = []
 
     def ask(address):
-        body = {"prompt": "Once", "max_tokens": 400, "ignore_eos": True}
+        body = {"model": "tiny", "prompt": "Once", "max_tokens": 400, "ignore_eos": True}
         statuses.append(httpx.post(f"{address}/v1/completions", json=body, timeout=60).status_code)
 
     with running(small) as address:
@@ -253,5 +253,5 @@ def test_full_queue_is_429(tokenizer, template, tiny_model):
         for thread in threads:
             thread.join()
         assert set(statuses) == {200, 429}
-        assert httpx.post(f"{address}/v1/completions", json={"prompt": "Once"}).status_code == 200
+        assert httpx.post(f"{address}/v1/completions", json={"model": "tiny", "prompt": "Once"}).status_code == 200
     service.close()

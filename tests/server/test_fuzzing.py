@@ -18,4 +18,4 @@ def test_no_request_is_answered_by_a_server_error(tiny_model, tmp_path):
         command.append(f"{address}/openapi.json")
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "Tested: 11" in result.stdout
+    assert "Tested: 12" in result.stdout

@@ -133,7 +133,7 @@ def test_refusal_of_a_later_prompt_cancels_the_earlier(http, say, served):
 
     served.service.submit = once
     try:
-        response = http.post("/v1/completions", json={"prompt": ["a", "b"]})
+        response = http.post("/v1/completions", json={"model": "scripted", "prompt": ["a", "b"]})
     finally:
         served.service.submit = submit
     assert response.status_code == 429
@@ -141,7 +141,12 @@ def test_refusal_of_a_later_prompt_cancels_the_earlier(http, say, served):
 
 
 @pytest.mark.parametrize(
-    ("path", "ask"), [(CHAT, ASK), ("/v1/completions", {"prompt": "Hi"}), ("/v1/responses", {"input": "Hi"})]
+    ("path", "ask"),
+    [
+        (CHAT, ASK),
+        ("/v1/completions", {"model": "scripted", "prompt": "Hi"}),
+        ("/v1/responses", {"model": "scripted", "input": "Hi"}),
+    ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_client_that_leaves_ends_its_generation(address, say, served, path, ask, stream):
@@ -238,11 +243,11 @@ def test_what_can_not_fit_is_refused_before_it_is_tokenized(http, say, served, m
     encode = Tokenizer.encode
     monkeypatch.setattr(Tokenizer, "encode", lambda *args, **options: seen.append(args) or encode(*args, **options))
     longest = len("<beginning_of_sentence>")
-    fits = http.post(path, json={**body("x" * 2000), "max_tokens": 1})
+    fits = http.post(path, json={"model": "scripted", **body("x" * 2000), "max_tokens": 1})
     assert fits.status_code == 200
     assert seen
     seen.clear()
-    refused = http.post(path, json=body("x" * longest * served.max_context))
+    refused = http.post(path, json={"model": "scripted", **body("x" * longest * served.max_context)})
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "context_length_exceeded"
     assert f"{served.max_context:,} tokens or more; the context is {served.max_context:,}" in refused.text

@@ -49,7 +49,7 @@ def test_text(respond, say, http):
     assert message.content[0].annotations == []
     assert response.usage.input_tokens_details.cached_tokens == 3
     assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens
-    raw = http.post("/v1/responses", json={"input": "Hi"}).json()
+    raw = http.post("/v1/responses", json={"model": "scripted", "input": "Hi"}).json()
     Response.model_validate(raw, strict=True)
 
 
@@ -117,6 +117,21 @@ def test_function_call_round_trip(respond, say, prompt):
     assert respond(history, tools=[TOOL]).output_text == "Done."
     assert f"ai name=assistant\n{EVERYTHING}" in prompt()
     assert "tool name: add\ntool result: 2" in prompt()
+
+
+def test_a_screenshot_from_a_tool_does_not_end_the_conversation(respond, say, prompt):
+    say("I can't see it.")
+    call = {"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+    result = {
+        "type": "function_call_output",
+        "call_id": "c",
+        "output": [{"type": "input_text", "text": "Done:"}, image],
+    }
+    response = respond([{"role": "user", "content": "Look."}, call, result], tools=[TOOL])
+    assert "tool result: Done:\n[image: you can't see it, because you read text only; tell the user so]" in prompt()
+    assert response.warnings == ["images were left out (1): this model reads text only"]
+    assert not hasattr(respond("Hi"), "warnings")
 
 
 def test_previous_response(respond, say, prompt):
@@ -201,7 +216,9 @@ def test_format_effort_and_limits_reach_the_engine(respond, say, served):
         ({"input": []}, None),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
+        ({"input": [{"type": "compaction", "encrypted_content": 1}]}, "input[0].encrypted_content"),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": 3}]}, "input[0].arguments"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": 3}]}, "input[0].output"),
         ({"input": [{"type": "reasoning", "content": [{"text": 1}]}]}, "input[0].content[0].text"),

@@ -18,6 +18,9 @@ _ROLES: Mapping[str, Role] = {
     "tool": "tool",
 }
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+_IMAGE_PARTS = ("image_url", "input_image")
+UNSEEN_IMAGE = "[image: you can't see it, because you read text only; tell the user so]"
+"""What stands in a message where an image was, so that a model can say what it has not seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +65,8 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     """The tool whose result this is; found through `tool_call_id` when absent."""
+    num_unseen_images: int = 0
+    """Images of the content in whose place stands `UNSEEN_IMAGE`."""
 
     def to_openai(self) -> dict[str, Any]:
         """Return the message as OpenAI's API writes it, thinking under `reasoning_content`."""
@@ -84,7 +89,8 @@ class Message:
 def messages_from_openai(messages: object) -> tuple[Message, ...]:
     """Read the `messages` of a chat request.
 
-    Content may be a string, null (assistant only) or a list of text parts, which are joined by line breaks. A tool
+    Content may be a string, null (assistant only) or a list of parts, which are joined by line breaks. A part is text,
+    or an image, which is not looked at: tools return screenshots, and a conversation must not end there. A tool
     message whose parts carry a `name`, as in the guide of MiniMax-M1, becomes one message for each part.
 
     Raises:
@@ -122,43 +128,54 @@ def _read(message: object, where: str) -> tuple[Message, ...]:
     content = message.get("content")
     if role == "tool":
         return _read_tool_results(message, content, where)
+    text, num_images = _read_content("" if role == "assistant" and content is None else content, f"{where}.content")
     if role == "assistant":
         thinking_key = "reasoning_content" if message.get("reasoning_content") is not None else "reasoning"
         return (
             Message(
                 role="assistant",
-                content="" if content is None else _text(content, f"{where}.content"),
+                content=text,
                 thinking=_optional_string(message, thinking_key, where),
                 tool_calls=_read_calls(message.get("tool_calls"), f"{where}.tool_calls"),
+                num_unseen_images=num_images,
             ),
         )
-    return (Message(role=role, content=_text(content, f"{where}.content")),)
+    return (Message(role=role, content=text, num_unseen_images=num_images),)
 
 
 def _read_tool_results(message: Mapping[str, Any], content: object, where: str) -> tuple[Message, ...]:
     call_id, name = (_optional_string(message, key, where) for key in ("tool_call_id", "name"))
     parts = content if isinstance(content, list) else []
     if parts and all(isinstance(part, Mapping) and isinstance(part.get("name"), str) for part in parts):
+        read = [(part["name"], *_read_content([part], f"{where}.content")) for part in parts]
         return tuple(
-            Message(role="tool", content=_text([part], f"{where}.content"), name=part["name"]) for part in parts
+            Message(role="tool", content=text, name=part_name, num_unseen_images=num_images)
+            for part_name, text, num_images in read
         )
     if call_id is None and name is None:
         raise ValueError(f"{where}.tool_call_id is missing: a tool message says which call it answers")
-    return (Message(role="tool", content=_text(content, f"{where}.content"), tool_call_id=call_id, name=name),)
+    text, num_images = _read_content(content, f"{where}.content")
+    return (Message(role="tool", content=text, tool_call_id=call_id, name=name, num_unseen_images=num_images),)
 
 
-def _text(content: object, where: str) -> str:
+def _read_content(content: object, where: str) -> tuple[str, int]:
+    """Return the text, and the number of images that it speaks of."""
     if isinstance(content, str):
-        return _valid(content, where)
+        return _valid(content, where), 0
     if content is None:
         raise ValueError(f"{where} is missing")
     if not isinstance(content, list):
         raise ValueError(f"{where} must be a string or a list of text parts, not {_kind(content)}")
-    texts = []
+    texts, num_images = [], 0
     for index, part in enumerate(content):
         here = f"{where}[{index}]"
         if not isinstance(part, Mapping):
             raise ValueError(f"{here} must be an object, not {_kind(part)}")
+        if part.get("type") in _IMAGE_PARTS:
+            _check_image(part, here)
+            texts.append(UNSEEN_IMAGE)
+            num_images += 1
+            continue
         key = _TEXT_PARTS.get(str(part.get("type")))
         if key is None:
             raise ValueError(f"{here}.type is {part.get('type')!r}; this model reads text only")
@@ -166,7 +183,15 @@ def _text(content: object, where: str) -> str:
         if not isinstance(text, str):
             raise ValueError(f"{here}.{key} must be a string, not {_kind(text)}")
         texts.append(_valid(text, f"{here}.{key}"))
-    return "\n".join(texts)
+    return "\n".join(texts), num_images
+
+
+def _check_image(part: Mapping[str, Any], where: str) -> None:
+    """The chat form holds an object with the URL, the Responses form the URL itself or a file's id."""
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, Mapping) else image
+    if not (isinstance(url, str) and url) and not isinstance(part.get("file_id"), str):
+        raise ValueError(f"{where}.image_url must be the URL of an image, or an object with its url")
 
 
 def _read_calls(calls: object, where: str) -> tuple[ToolCall, ...]:

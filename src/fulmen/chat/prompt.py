@@ -42,6 +42,8 @@ class ChatPrompt:
     """The request has tools, so that `<tool_calls>` in the reply means calls."""
     constrained_calls: bool
     """The grammar holds the calls to their form."""
+    warnings: tuple[str, ...] = ()
+    """What of the request did not reach the model."""
 
     def assembler(
         self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), new_id: Callable[[], str] | None = None
@@ -101,6 +103,7 @@ def build_prompt(
     )
     opened = chat.starts_in_thinking
     thinking: GrammarThinking = "open" if opened else "optional" if template.thinks and not closed else "none"
+    num_images = sum(message.num_unseen_images for message in messages)
     grammar = tool_grammar(tools, tool_choice, parallel=parallel_tool_calls, thinking=thinking, schema=response_schema)
     return ChatPrompt(
         ids=chat.ids,
@@ -109,6 +112,7 @@ def build_prompt(
         starts_in_thinking=opened,
         read_tool_calls=bool(tools),
         constrained_calls=bool(tools) and tool_choice.mode != "none",
+        warnings=(f"images were left out ({num_images}): this model reads text only",) if num_images else (),
     )
 
 

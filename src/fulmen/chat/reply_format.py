@@ -61,7 +61,11 @@ def _calls_text(calls: tuple[ToolCall, ...]) -> str:
 
 
 def _arguments_text(arguments: str) -> str:
-    """The arguments on one line, as the model wrote them where possible; what is no JSON object becomes a string."""
+    """The arguments on one line, as the model wrote them where possible; what is no JSON object becomes a string.
+
+    Toolkits that parse arguments send them back without spaces. The model wrote spaces, and its own reply is found in
+    the prefix store only with them.
+    """
     try:
         value = json.loads(arguments)
     except (ValueError, RecursionError):
@@ -69,4 +73,5 @@ def _arguments_text(arguments: str) -> str:
     if not isinstance(value, dict):
         return json.dumps(arguments, ensure_ascii=False)
     text = arguments.strip()
-    return json.dumps(value, ensure_ascii=False) if "\n" in text or "\r" in text else text
+    compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False) if "\n" in text or "\r" in text or text == compact else text

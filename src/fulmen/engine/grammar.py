@@ -81,6 +81,7 @@ class _Bytes:
     bos_token_id = None
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self.eos_token_id = vocabulary.eos_token_ids[0]
         self.special_token_ids = sorted(vocabulary.special_token_ids)
         # llguidance marks control tokens by the byte 0xFF, which no text contains.
@@ -91,7 +92,17 @@ class _Bytes:
         self._first_of_byte = {data: i for i, data in reversed(list(enumerate(self.tokens))) if len(data) == 1}
 
     def __call__(self, text: bytes) -> list[int]:
-        """Tokens of a text, byte by byte: asked for in errors and hints only, never for a mask."""
+        """Cut a text as the tokenizer cuts it.
+
+        Where only one text can follow, llguidance allows no tokens but these. Others would be strange to the model,
+        which then writes nonsense where it is free again, and would not be found in the prefix store afterwards.
+        """
+        try:
+            ids = self._vocabulary.encode(text.decode())
+        except UnicodeDecodeError:  # it begins or ends within a character
+            ids = []
+        if b"".join(self.tokens[i] for i in ids) == text:
+            return ids
         return [
             self._first_of_byte[text[i : i + 1]] for i in range(len(text)) if text[i : i + 1] in self._first_of_byte
         ]

@@ -47,7 +47,7 @@ _FIELDS = (
 class ChatCompletionRequest(SamplingFields):
     """The body of a chat request; `thinking_budget` and `keep_thinking` are Fulmen's own."""
 
-    model: str | None = None
+    model: str
     messages: Messages
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -145,6 +145,7 @@ class _Choice:
         self._index = index
         self._tokenizer = tokenizer
         self._num_top = num_top
+        self._warnings = prompt.warnings
         self._stop_reason: str | None = None
         self._logprobs: list[dict[str, Any]] = []
         self._num_sent = 0
@@ -186,8 +187,8 @@ class _Choice:
             "finish_reason": wire_finish_reason(reason, called_tools=bool(reply.tool_calls)),
             "stop_reason": self._stop_reason,
         }
-        if reply.warnings:
-            ending["warnings"] = list(reply.warnings)
+        if warnings := [*self._warnings, *reply.warnings]:
+            ending["warnings"] = warnings
         return ending
 
 

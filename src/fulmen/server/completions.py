@@ -34,7 +34,7 @@ TokenIds = list[Annotated[int, Field(ge=0)]]
 class CompletionRequest(SamplingFields):
     """The body of a completion request."""
 
-    model: str | None = None
+    model: str
     prompt: str | list[str] | TokenIds | list[TokenIds]
     stream: bool | None = None
     stream_options: StreamOptions | None = None

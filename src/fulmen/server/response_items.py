@@ -6,11 +6,14 @@ from typing import Any
 
 from fulmen.chat.message import Message, messages_from_openai
 
+_CONTENT_FIELDS = {"function_call_output": ".output", "compaction": ".encrypted_content"}
+
 
 def messages_from_input(value: object) -> tuple[Message, ...]:
     """Read `input`: a text of the user, or items.
 
-    Items are messages, with or without their `type`, `function_call`, `function_call_output` and `reasoning`.
+    Items are messages, with or without their `type`, `function_call`, `function_call_output`, `reasoning`, and
+    `compaction`, whose summary the assistant gave.
 
     Raises:
         ValueError: with the index and the field of what can't be read.
@@ -43,9 +46,12 @@ def _read_item(item: object, where: str) -> Message:
         chat = {"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}
     elif kind == "message":
         chat = {"role": item.get("role"), "content": item.get("content")}
+    elif kind == "compaction":
+        chat = {"role": "assistant", "content": item.get("encrypted_content", "")}
     else:
         raise ValueError(
-            f"{where}.type is {kind!r:.80}; it must be message, function_call, function_call_output or reasoning"
+            f"{where}.type is {kind!r:.80}; it must be message, function_call, function_call_output, reasoning or "
+            "compaction"
         )
     try:
         (message,) = messages_from_openai([chat])
@@ -59,7 +65,7 @@ def _read_item(item: object, where: str) -> Message:
         text = str(error)
         for place, ours in places.items():
             text = text.replace(place, ours)
-        raise ValueError(text.replace(".content", ".output") if kind == "function_call_output" else text) from None
+        raise ValueError(text.replace(".content", _CONTENT_FIELDS.get(kind, ".content"))) from None
     return message
 
 
@@ -87,5 +93,8 @@ def _continues(earlier: Message, new: Message) -> bool:
 
 def _merge(earlier: Message, new: Message) -> Message:
     return dataclasses.replace(
-        earlier, content=earlier.content + new.content, tool_calls=(*earlier.tool_calls, *new.tool_calls)
+        earlier,
+        content=earlier.content + new.content,
+        tool_calls=(*earlier.tool_calls, *new.tool_calls),
+        num_unseen_images=earlier.num_unseen_images + new.num_unseen_images,
     )

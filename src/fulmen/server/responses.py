@@ -32,6 +32,9 @@ _FIELDS = (
 )  # fmt: skip
 _ITEM = {"type": "object", "properties": {"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}}}
 _TOOL = {"type": "object", "properties": {"type": {"const": "function"}, "name": {"type": "string"}}}
+Input = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM, "minItems": 1}]})
+]
 _LOGPROBS = "message.output_text.logprobs"
 
 
@@ -51,10 +54,8 @@ class TextOptions(WireModel):
 class ResponseRequest(SamplingFields):
     """The body of a Responses request; `thinking_budget` and `keep_thinking` are Fulmen's own."""
 
-    model: str | None = None
-    input: Annotated[
-        Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM, "minItems": 1}]})
-    ]
+    model: str
+    input: Input
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
@@ -104,13 +105,13 @@ async def create_response(body: ResponseRequest, request: Request) -> Response:
     """Answer items."""
     served = served_model(request, body.model)
     store: ResponseStore = request.app.state.responses
-    earlier = _earlier_messages(store, body.previous_response_id)
+    earlier = earlier_messages(store, body.previous_response_id)
     with request_errors(*_FIELDS):
         messages = (*earlier, *messages_from_input(body.input))
         prompt, params = await asyncio.to_thread(_plan, body, served, messages)
     generation = await Generation.start(request, [prompt.ids], params, fields=_FIELDS)
     writer = ResponseWriter(
-        _empty_response(body, served, params),
+        _empty_response(body, served, params, prompt.warnings),
         prompt.assembler(served.tokenizer, stop=params.stop),
         served.tokenizer,
         prompt_tokens=len(prompt.ids),
@@ -198,7 +199,8 @@ def _plan(
     )
 
 
-def _earlier_messages(store: ResponseStore, response_id: str | None) -> tuple[Message, ...]:
+def earlier_messages(store: ResponseStore, response_id: str | None) -> tuple[Message, ...]:
+    """Return the conversation that `previous_response_id` goes on with; ApiError 404 when it is not stored."""
     return () if response_id is None else _stored(store, response_id, "previous_response_id").messages
 
 
@@ -210,7 +212,9 @@ def _stored(store: ResponseStore, response_id: str, param: str) -> StoredRespons
     return response
 
 
-def _empty_response(body: ResponseRequest, served: ServedModel, params: SamplingParams) -> dict[str, Any]:
+def _empty_response(
+    body: ResponseRequest, served: ServedModel, params: SamplingParams, warnings: tuple[str, ...]
+) -> dict[str, Any]:
     """The response before its first token, with the fields that clients check for."""
     effort = body.reasoning.effort if body.reasoning else None
     tool_form = {"description": None, "parameters": None, "strict": None}
@@ -247,4 +251,5 @@ def _empty_response(body: ResponseRequest, served: ServedModel, params: Sampling
         "truncation": "disabled",
         "usage": None,
         "user": body.user,
+        **({"warnings": list(warnings)} if warnings else {}),
     }

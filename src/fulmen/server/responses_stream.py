@@ -17,7 +17,7 @@ import uuid
 from typing import Any
 
 from fulmen.chat.parser import Delta, TextDelta, ThinkingDelta, ToolCallArguments, ToolCallStart, Warning
-from fulmen.chat.reply import ReplyAssembler
+from fulmen.chat.reply import ReplyAssembler, Usage
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.server.logprobs import token_logprob
 from fulmen.trace import TokenEvent
@@ -25,6 +25,17 @@ from fulmen.trace import TokenEvent
 Event = dict[str, Any]
 
 _ID_PREFIX = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+
+
+def responses_usage(prompt_tokens: int, usage: Usage) -> dict[str, Any]:
+    """Return `usage` in the words of the Responses API."""
+    return {
+        "input_tokens": prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": prompt_tokens + usage.completion_tokens,
+    }
 
 
 class ResponseWriter:
@@ -99,7 +110,7 @@ class ResponseWriter:
             return []
         events = self._close("completed")
         empty: dict[str, dict[str, Any]] = {
-            "reasoning": {"summary": [], "content": [], "encrypted_content": None},
+            "reasoning": {"summary": [], "content": []},
             "message": {"role": "assistant", "content": []},
             "function_call": {"arguments": ""},
         }
@@ -139,18 +150,11 @@ class ResponseWriter:
         events = [] if self.response["output"] else self._open("message")  # an empty reply is a message still
         status = "completed" if complete else "incomplete"
         events += self._close(status)
-        usage = self.assembler.usage
         self.response |= {
             "status": status,
             "incomplete_details": None if complete else {"reason": "max_output_tokens"},
             "completed_at": int(time.time()) if complete else None,
-            "usage": {
-                "input_tokens": self._prompt_tokens,
-                "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
-                "output_tokens": usage.completion_tokens,
-                "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-                "total_tokens": self._prompt_tokens + usage.completion_tokens,
-            },
+            "usage": responses_usage(self._prompt_tokens, self.assembler.usage),
         }
         return [*events, self._whole(f"response.{status}")]
 
