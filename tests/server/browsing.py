@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from contextlib import contextmanager
 
 from playwright.sync_api import expect, sync_playwright
@@ -97,3 +98,11 @@ class Visit:
 
     def close(self):
         self.context.close()
+
+
+def until(condition):
+    """Wait for what the server does."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

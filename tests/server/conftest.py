@@ -14,6 +14,7 @@ from fulmen.model.decoder import Decoder
 from fulmen.server.served_model import ServedModel, ServerOptions
 from fulmen.trace import SamplingParams
 
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return byte_tokenizer()

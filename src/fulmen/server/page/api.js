@@ -67,7 +67,7 @@ export async function* events(stream, signal) {
 
 async function request(path, options) {
   const key = sessionStorage.getItem(KEY);
-  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+  const headers = key ? { ...options.headers, Authorization: `Bearer ${asBytes(key)}` } : options.headers;
   let response;
   try {
     response = await fetch(new URL(path, ROOT), { ...options, headers, cache: "no-store" });
@@ -77,6 +77,11 @@ async function request(path, options) {
   }
   if (!response.ok) throw await refusal(response);
   return response;
+}
+
+/** A header's characters are bytes: a key beyond ASCII travels as its UTF-8. */
+function asBytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 async function refusal(response) {

@@ -44,9 +44,11 @@ export function ConfirmDialog({ title, text, action, onAnswer }) {
 /** Asks for a key of the server's. */
 export function KeyDialog({ session }) {
   const [key, setKey] = useState("");
-  const use = (event) => {
+  const [wasTried, setTried] = useState(false);
+  const use = async (event) => {
     event.preventDefault();
-    session.useKey(key.trim());
+    await session.useKey(key.trim());
+    setTried(true);
   };
   return html`<${Dialog} title="API key" onClose=${() => session.withoutKey()}>
     <form onSubmit=${use}>
@@ -54,6 +56,7 @@ export function KeyDialog({ session }) {
       <label class="field"><span>Key</span>
         <input type="password" autofocus autocomplete="off" value=${key} onInput=${(event) => setKey(event.target.value)} />
       </label>
+      ${wasTried && session.problem && html`<p class="problem" role="alert">${session.problem.message}</p>`}
       <footer><button type="submit" class="button primary" disabled=${!key.trim()}>Use this key</button></footer>
     </form>
   <//>`;

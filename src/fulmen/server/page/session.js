@@ -70,6 +70,7 @@ export class Session {
     try {
       this.model = await fetchModel();
       this.problem = null;
+      this.asksForKey = false;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.problem = error;
@@ -81,7 +82,6 @@ export class Session {
   /** Use a key; what failed for want of it is tried again. */
   async useKey(key) {
     setApiKey(key);
-    this.asksForKey = false;
     await this.connect();
     const leaf = this.conversation.nodes[this.conversation.leaf];
     if (!this.problem && leaf?.error?.kind === "key") await this.regenerate(leaf);
