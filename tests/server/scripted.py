@@ -133,6 +133,5 @@ class ScriptedStream:
 
 
 def _length_up_to(script, tokenizer):
-    text, found, _ = script.text.partition(script.holds_behind)
-    assert found, "the text to hold behind is not in the reply"
-    return len(tokenizer.encode(text + found, allow_special=True))
+    end = script.text.index(script.holds_behind) + len(script.holds_behind)
+    return len(tokenizer.encode(script.text[:end], allow_special=True))

@@ -20,7 +20,7 @@ const PROSE = {
   ALLOWED_TAGS: ["p", "br", "hr", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li", "h3", "h4", "h5",
     "h6", "table", "thead", "tbody", "tr", "th", "td", "a", "img", "span", "div"],
   ALLOWED_ATTR: ["href", "title", "alt", "src", "class", "start", "align", "data-language", "data-display"],
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,)/i,
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   RETURN_DOM_FRAGMENT: true,
 };
 const CODE = { ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"], RETURN_DOM_FRAGMENT: true };
@@ -35,21 +35,25 @@ const FORMULA = {
 for (const [name, grammar] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, grammar);
 
 const marked = new Marked({ gfm: true, extensions: mathExtensions(), renderer: renderer() });
-const shown = new WeakMap(); // container -> [{ raw, element }], the blocks that it shows
+const PICTURE = /^data:image\/(?:png|jpeg|gif|webp);base64,(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+const shown = new WeakMap(); // container -> { links, blocks: [{ raw, element }] }, what it shows
 
 /** Show `text` in `container`. Blocks that have not changed since the last time stay as they are. */
 export function renderMarkdown(container, text) {
-  const tokens = marked.lexer(text).filter(({ type }) => type !== "space" && type !== "def");
-  const known = shown.get(container) ?? [];
+  const lexed = marked.lexer(text);
+  const tokens = lexed.filter(({ type }) => type !== "space" && type !== "def");
+  const links = JSON.stringify(lexed.links); // a definition may come long after the text that refers to it
+  const before = shown.get(container);
+  const known = before?.blocks ?? [];
   const blocks = tokens.map((token, index) => {
-    if (known[index]?.raw === token.raw) return known[index];
+    if (known[index]?.raw === token.raw && before.links === links) return known[index];
     const block = { raw: token.raw, element: renderBlock(token) };
     if (known[index]) known[index].element.replaceWith(block.element);
     else container.append(block.element);
     return block;
   });
   for (const { element } of known.slice(blocks.length)) element.remove();
-  shown.set(container, blocks);
+  shown.set(container, { links, blocks });
 }
 
 /** Coloured JSON or other code, as a fragment. */
@@ -135,7 +139,7 @@ function renderer() {
     image({ href, text }) {
       // A picture from elsewhere would tell that host what is read here: it becomes a link.
       const name = escape(text || "image");
-      return href.startsWith("data:") ? `<img src="${escape(href)}" alt="${name}">` : `<a href="${escape(href)}">${name}</a>`;
+      return PICTURE.test(href) ? `<img src="${escape(href)}" alt="${name}">` : `<a href="${escape(href)}">${name}</a>`;
     },
     checkbox({ checked }) {
       return checked ? "\u2611 " : "\u2610 ";
