@@ -141,10 +141,11 @@ def test_regenerate_and_edit_keep_branches(visit, say, served):
     assert "Another question" in served.service.prompts()[2]
     assert "A question" not in served.service.prompts()[2]
     visit.page.get_by_role("button", name="Earlier branch").click()
-    expect(visit.replies).to_have_text(re.compile("First answer"))
+    expect(visit.replies).to_have_text(re.compile("Second answer"))  # the newest of the branch
     visit.page.reload()
-    expect(visit.replies).to_have_text(re.compile("First answer"))
-    expect(visit.page.get_by_label("Branch 1 of 2")).to_have_count(2)
+    expect(visit.replies).to_have_text(re.compile("Second answer"))
+    expect(visit.page.get_by_label("Branch 1 of 2")).to_have_count(1)
+    expect(visit.page.get_by_label("Branch 2 of 2")).to_have_count(1)
 
 
 def test_conversations_are_kept_found_renamed_and_deleted(visit, say):
@@ -164,12 +165,14 @@ def test_conversations_are_kept_found_renamed_and_deleted(visit, say):
     expect(visit.replies).to_contain_text("The capital is Oslo.")
     visit.page.get_by_role("searchbox").fill("")
 
+    listed.filter(has_text="Norway?").hover()
     visit.page.get_by_role("button", name="Rename Norway?").click()
     name = visit.page.get_by_role("textbox", name="New name")
     expect(name).to_be_focused()
     name.fill("The north")
     name.press("Enter")
     expect(visit.page.get_by_role("heading", level=1)).to_have_text("The north")
+    listed.filter(has_text="The north").hover()
     visit.page.get_by_role("button", name="Delete The north").click()
     visit.page.get_by_role("button", name="Cancel").click()
     expect(listed).to_have_count(2)

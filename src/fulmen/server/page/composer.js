@@ -2,7 +2,7 @@
 
 import { html, useLayoutEffect, useState } from "./vendor/htm/preact.js";
 import { pathTo } from "./conversation.js";
-import { Icon, brief, count } from "./look.js";
+import { Icon, brief, count, focusMessage } from "./look.js";
 import { tokensPerSecond } from "./reply.js";
 import { readTools } from "./toolspecs.js";
 
@@ -19,7 +19,12 @@ export function Composer({ session, field, onDialog }) {
     event.preventDefault();
     if (session.isRunning || !text.trim()) return;
     setText("");
+    focusMessage(); // the button that was pressed is gone
     session.send(text.trim());
+  };
+  const stop = () => {
+    focusMessage();
+    session.stop();
   };
   const keys = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
@@ -31,7 +36,7 @@ export function Composer({ session, field, onDialog }) {
         value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${keys} />
       ${isRunning
         ? html`<button type="button" class="round stop" aria-label="Stop the reply" title="Stop (Escape)"
-            onClick=${() => session.stop()}><span /></button>`
+            onClick=${stop}><span /></button>`
         : html`<button type="submit" class="round" aria-label="Send the message" title="Send (Enter)"
             disabled=${!text.trim()}><${Icon} name="send" /></button>`}
     </div>
@@ -55,7 +60,7 @@ function BudgetSlider({ session }) {
   const choose = (event) => session.setOptions({ budget: stops[Number(event.target.value)] ?? null });
   return html`<label class="budget"><${Icon} name="thought" /><span>Thinking</span>
     <input type="range" min="0" max=${stops.length} step="1" value=${at} aria-valuetext=${words} onInput=${choose} />
-    <output>${words}</output>
+    <span class="words" aria-hidden="true">${words}</span>
   </label>`;
 }
 

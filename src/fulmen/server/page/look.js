@@ -95,6 +95,11 @@ export async function copyText(text) {
   area.remove();
 }
 
+/** Put the focus into the field for the message, where it belongs when what had it goes away. */
+export function focusMessage() {
+  document.getElementById("message").focus();
+}
+
 /** Save text as a file of the reader's. */
 export function download(name, text, mediaType) {
   const address = URL.createObjectURL(new Blob([text], { type: mediaType }));

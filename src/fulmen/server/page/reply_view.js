@@ -3,7 +3,7 @@
 import { html } from "./vendor/htm/preact.js";
 import { Branches, CopyButton } from "./branches.js";
 import { errorWords } from "./errors.js";
-import { Icon, IconButton, count, duration } from "./look.js";
+import { Icon, IconButton, count, duration, focusMessage } from "./look.js";
 import { Markdown } from "./prose.js";
 import { thinkingTokens, tokensPerSecond } from "./reply.js";
 import { ToolCalls } from "./tool_calls.js";
@@ -17,19 +17,23 @@ const ENDINGS = {
 /** `results` are the tool messages behind it. */
 export function Reply({ session, node, results }) {
   const isRunning = node.status === "streaming";
+  const again = () => {
+    focusMessage();
+    session.regenerate(node);
+  };
   const waits = isRunning && !node.content && !node.calls.length && node.thinking === null;
   return html`<article aria-label=${node.model ?? "Model"} aria-busy=${isRunning}>
     ${node.thinking !== null && html`<${Thinking} node=${node} />`}
     ${waits && html`<p class="waits"><span class="pulse" />Waiting for the first token</p>`}
     ${node.content && html`<${Markdown} text=${node.content} />`}
     ${node.calls.length > 0 && html`<${ToolCalls} session=${session} node=${node} results=${results} />`}
-    ${node.error && html`<${Failure} session=${session} node=${node} />`}
+    ${node.error && html`<${Failure} session=${session} node=${node} onAgain=${again} />`}
     ${endings(node).map((text) => html`<p class="ending"><${Icon} name="warn" />${text}</p>`)}
     ${!isRunning && html`<footer class="under">
       <${Branches} session=${session} node=${node} />
       ${node.content && html`<${CopyButton} text=${node.content} label="Copy the reply" />`}
       <${IconButton} icon="again" label="Write the reply again" disabled=${session.isRunning}
-        onClick=${() => session.regenerate(node)} />
+        onClick=${again} />
       <${Numbers} stats=${node.stats} />
     </footer>`}
   </article>`;
@@ -52,18 +56,18 @@ function Thinking({ node }) {
   </details>`;
 }
 
-function Failure({ session, node }) {
+function Failure({ session, node, onAgain }) {
   const { title, advice } = errorWords(node.error);
-  const again =
+  const action =
     node.error.kind === "key"
       ? html`<button type="button" class="button" onClick=${() => session.askForKey()}><${Icon} name="key" />Enter a key</button>`
-      : html`<button type="button" class="button" disabled=${session.isRunning} onClick=${() => session.regenerate(node)}>
+      : html`<button type="button" class="button" disabled=${session.isRunning} onClick=${onAgain}>
           <${Icon} name="again" />Try again
         </button>`;
   return html`<div class="failure" role="alert">
     <${Icon} name="warn" />
     <div><strong>${title}</strong><p>${node.error.message}</p><p>${advice}</p></div>
-    ${again}
+    ${action}
   </div>`;
 }
 

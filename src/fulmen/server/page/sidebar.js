@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm/preact.js";
 import { ConfirmDialog } from "./dialogs.js";
-import { Icon, IconButton } from "./look.js";
+import { Icon, IconButton, focusMessage } from "./look.js";
 
 /** `onBegin` starts a conversation, `onClose` shuts the drawer. */
 export function Sidebar({ session, onBegin, onClose, isDrawer }) {
@@ -45,6 +45,7 @@ export function Sidebar({ session, onBegin, onClose, isDrawer }) {
       onAnswer=${(yes) => {
         setRemoved(null);
         if (yes) session.remove(removed.id);
+        focusMessage();
       }} />`}
   </nav>`;
 }
@@ -54,9 +55,9 @@ function Entry({ header, isCurrent, isRenamed, onOpen, onRename, onRemove, onNam
   useEffect(() => field.current?.select(), [isRenamed]);
   if (isRenamed) {
     const keys = (event) => {
-      if (event.key === "Enter") onName(field.current.value.trim());
-      if (event.key === "Escape") onName("");
       event.stopPropagation();
+      if (event.key === "Escape") field.current.value = "";
+      if (event.key === "Enter" || event.key === "Escape") focusMessage(); // leaving the field takes the name
     };
     return html`<li class="entry"><input ref=${field} class="rename" aria-label="New name" value=${header.title}
       onKeyDown=${keys} onBlur=${() => onName(field.current.value.trim())} /></li>`;

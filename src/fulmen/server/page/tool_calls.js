@@ -8,7 +8,7 @@
 import { html, useState } from "./vendor/htm/preact.js";
 import { Branches } from "./branches.js";
 import { readArguments } from "./conversation.js";
-import { Icon } from "./look.js";
+import { Icon, focusMessage } from "./look.js";
 import { Code } from "./prose.js";
 
 /** The cards, and the button that sends what was written into them. */
@@ -19,6 +19,7 @@ export function ToolCalls({ session, node, results }) {
   const send = (event) => {
     event.preventDefault();
     setAnswered(false);
+    focusMessage();
     session.giveResults(node, Object.fromEntries(node.calls.map(({ id }) => [id, drafts[id] ?? ""])));
   };
   const change = () => {

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm/preact.js";
 import { Branches, CopyButton } from "./branches.js";
-import { IconButton } from "./look.js";
+import { IconButton, focusMessage } from "./look.js";
 
 /** A message of the reader's with its actions. */
 export function UserMessage({ session, node }) {
@@ -28,10 +28,15 @@ function Editor({ session, node, onClose }) {
   const send = () => {
     const content = field.current.value.trim();
     onClose();
+    focusMessage();
     if (content && content !== node.content) session.edit(node, content);
   };
+  const cancel = () => {
+    onClose();
+    focusMessage();
+  };
   const keys = (event) => {
-    if (event.key === "Escape") onClose();
+    if (event.key === "Escape") cancel();
     else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send();
     else return;
     event.preventDefault();
@@ -39,7 +44,7 @@ function Editor({ session, node, onClose }) {
   };
   return html`<article class="editor" aria-label="You, edited">
     <textarea ref=${field} rows="3" aria-label="Your message" value=${node.content} onKeyDown=${keys} />
-    <footer><button type="button" class="button" onClick=${onClose}>Cancel</button>
+    <footer><button type="button" class="button" onClick=${cancel}>Cancel</button>
       <button type="button" class="button primary" onClick=${send}>Send</button></footer>
   </article>`;
 }
