@@ -92,7 +92,7 @@ class Visit:
         before = self.replies.count()
         self.say(text)
         expect(self.replies).to_have_count(before + 1)
-        reply = self.replies.last
+        reply = self.replies.nth(before)
         expect(reply.get_by_role("button", name="Write the reply again")).to_be_visible()
         return reply
 

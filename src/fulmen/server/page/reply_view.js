@@ -32,8 +32,8 @@ export function Reply({ session, node, results }) {
     ${!isRunning && html`<footer class="under">
       <${Branches} session=${session} node=${node} />
       ${node.content && html`<${CopyButton} text=${node.content} label="Copy the reply" />`}
-      <${IconButton} icon="again" label="Write the reply again" disabled=${session.isRunning}
-        onClick=${again} />
+      ${node.status !== "failed" && html`<${IconButton} icon="again" label="Write the reply again"
+        disabled=${session.isRunning} onClick=${again} />`}
       <${Numbers} stats=${node.stats} />
     </footer>`}
   </article>`;

@@ -17,6 +17,7 @@ const STARTERS = [
 export function Transcript({ session, composer }) {
   const scroller = useRef(null);
   const follows = useRef(true);
+  const height = useRef(0); // where the reader is, in pixels from the top
   const [isAway, setAway] = useState(false);
   const { conversation } = session;
   const path = pathTo(conversation);
@@ -28,7 +29,10 @@ export function Transcript({ session, composer }) {
   });
   const onScroll = () => {
     const { scrollTop, scrollHeight, clientHeight } = scroller.current;
-    follows.current = scrollHeight - scrollTop - clientHeight < NEAR;
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
+    // Content that grows leaves the end behind, too: only going up ends the following.
+    if (isNear || scrollTop < height.current) follows.current = isNear;
+    height.current = scrollTop;
     setAway(!follows.current);
   };
   const toEnd = () => {
@@ -67,8 +71,8 @@ function Welcome({ session, composer }) {
   return html`<div class="welcome">
     <img src="page/bolt.svg" alt="" width="72" height="72" />
     <h2>What shall we think about?</h2>
-    <p>${session.model ? html`<strong>${session.model.id}</strong> answers, on this server alone.` : "Looking for the model…"}
-      ${" "}What you write stays in this browser.</p>
+    <p>${session.model ? html`<strong>${session.model.id}</strong> answers, on this server.` : "Looking for the model…"}
+      ${" "}Conversations are kept in this browser.</p>
     <ul>${STARTERS.map((text) => html`<li><button type="button" onClick=${write(text)}>${text}</button></li>`)}</ul>
   </div>`;
 }
