@@ -228,6 +228,7 @@ def test_by_keyboard_alone(visit, say, served):
     expect(visit.replies).to_contain_text("Again.")
     expect(page.get_by_role("button", name="Send the message")).to_be_visible()
     keyboard.press("Alt+u")
+    expect(page.get_by_role("textbox", name="Your message")).to_be_focused()
     keyboard.press("Control+a")
     keyboard.type("Two")
     keyboard.press("Enter")

@@ -195,9 +195,10 @@ export class Session {
     const controller = new AbortController();
     this.#running.set(id, controller);
     this.#put(started);
+    showAddress(started);
+    this.#save(id);
     const draw = paced(DRAW_MS, () => this.#update(id, reader.node));
     const save = paced(SAVE_MS, () => this.#save(id));
-    save();
     try {
       for await (const chunk of streamChat(requestBody(started, leaf), controller.signal)) {
         reader.take(chunk);
@@ -212,18 +213,22 @@ export class Session {
     } finally {
       draw.cancel();
       save.cancel();
-      this.#running.delete(id);
       await this.#finish(id, reader.node);
     }
   }
 
+  /** What is shown as ended has been saved: a page that is left then loses nothing. */
   async #finish(id, node) {
-    if (!this.#loaded.has(id)) return; // deleted meanwhile
-    this.asksForKey ||= node.error?.kind === "key";
-    this.announcement = outcome(node);
-    this.#update(id, node);
-    await this.#save(id);
-    if (id !== this.conversation.id) this.#loaded.delete(id);
+    const conversation = this.#loaded.get(id);
+    try {
+      if (conversation) await this.#keep(tree.replaceNode(conversation, node)); // else it was deleted meanwhile
+    } finally {
+      this.#running.delete(id);
+      this.asksForKey ||= node.error?.kind === "key";
+      this.announcement = outcome(node);
+      this.#update(id, node);
+      if (id !== this.conversation.id) this.#loaded.delete(id);
+    }
   }
 
   #update(id, node) {
@@ -242,8 +247,7 @@ export class Session {
     this.#loaded.set(conversation.id, conversation);
     this.conversation = conversation;
     this.announcement = "";
-    const address = conversation.leaf ? `#${conversation.id}` : location.pathname;
-    history.replaceState(null, "", address);
+    showAddress(conversation);
     this.#changed();
   }
 
@@ -259,7 +263,6 @@ export class Session {
       if (error.name !== "QuotaExceededError") throw error;
       this.notice = "The browser has no room left: this conversation is not kept. Export it, or delete old ones.";
     }
-    if (conversation.id === this.conversation.id) history.replaceState(null, "", `#${conversation.id}`);
     await this.#list();
     this.#channel.postMessage("changed");
   }
@@ -294,6 +297,11 @@ function withResults(conversation, calls, contentOf) {
     const result = { role: "tool", callId: call.id, name: call.name, content: contentOf(call) };
     return tree.append(grown, grown.leaf, result);
   }, conversation);
+}
+
+/** The address by which a reload finds the conversation again. */
+function showAddress({ id, leaf }) {
+  history.replaceState(null, "", leaf ? `#${id}` : location.pathname);
 }
 
 /** A reply that streams in a stored conversation was cut off when its page was closed. */

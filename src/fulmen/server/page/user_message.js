@@ -1,6 +1,6 @@
 /** What the reader said, and saying something else instead. */
 
-import { html, useEffect, useRef, useState } from "./vendor/htm/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/htm/preact.js";
 import { Branches, CopyButton } from "./branches.js";
 import { IconButton, focusMessage } from "./look.js";
 
@@ -21,7 +21,7 @@ export function UserMessage({ session, node }) {
 
 function Editor({ session, node, onClose }) {
   const field = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     field.current.focus();
     field.current.setSelectionRange(node.content.length, node.content.length);
   }, []);
