@@ -3,13 +3,10 @@
 import httpx
 import openai
 import pytest
-import tokenizers
-from scripted import ScriptedService
+from scripted import ScriptedService, byte_tokenizer
 from serving import TINY_CONTEXT, running
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from fulmen.chat.template import ChatTemplate
-from fulmen.chat.tokenizer import Tokenizer
 from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.service import Service
@@ -17,18 +14,10 @@ from fulmen.model.decoder import Decoder
 from fulmen.server.served_model import ServedModel, ServerOptions
 from fulmen.trace import SamplingParams
 
-CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
-
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    """One token for each byte, and MiniMax-M1's control tokens after them."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(text, special=True) for text in CONTROL])
-    return Tokenizer(backend, eos_token_ids=[backend.token_to_id("<end_of_sentence>")])
+    return byte_tokenizer()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,26 @@
 """A service that says what a test wrote down, so that the wire can be tested exactly and at once."""
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
+
+from fulmen.chat.tokenizer import Tokenizer
 from fulmen.trace import TokenEvent
+
+CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
+
+
+def byte_tokenizer():
+    """One token for each byte, and MiniMax-M1's control tokens after them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(text, special=True) for text in CONTROL])
+    return Tokenizer(backend, eos_token_ids=[backend.token_to_id("<end_of_sentence>")])
 
 
 @dataclass
@@ -18,6 +35,8 @@ class Script:
     """Seconds before each token."""
     fails_after: int | None = None
     """So many tokens come before the service raises."""
+    holds_behind: str | None = None
+    """The reply comes to the end of this text and waits for `ScriptedService.go_on`."""
 
 
 @dataclass
@@ -34,11 +53,18 @@ class ScriptedService:
     requests: list[tuple] = field(default_factory=list)
     num_open: int = 0
     """Requests that have been submitted and neither ended nor been closed."""
+    go_on: threading.Event = field(default_factory=threading.Event)
+    """Set by a test to let a reply that waits go on."""
 
     def say(self, *scripts):
         self.scripts = [Script(text=script) if isinstance(script, str) else script for script in scripts]
         self.requests.clear()
         self.refusal = None
+        self.go_on.clear()
+
+    def prompts(self):
+        """The prompts of the requests so far, as text."""
+        return [self.tokenizer.decode(ids, skip_special=False) for ids, _ in self.requests]
 
     def submit(self, prompt_ids, params):
         if self.refusal is not None:
@@ -56,7 +82,10 @@ class ScriptedService:
         if script.finish_reason == "stop" and script.stop_string is None:
             ids.append(self.tokenizer.eos_token_ids[0])
         ids = ids[: params.max_tokens]
+        hold = None if script.holds_behind is None else _length_up_to(script, self.tokenizer)
         for index, token_id in enumerate(ids):
+            while index == hold and not self.go_on.is_set():
+                await asyncio.sleep(0.01)
             for choice in range(params.n):
                 if script.delay:
                     await asyncio.sleep(script.delay)
@@ -101,3 +130,8 @@ class ScriptedStream:
     def release(self):
         self.service.num_open -= self.open
         self.open = False
+
+
+def _length_up_to(script, tokenizer):
+    end = script.text.index(script.holds_behind) + len(script.holds_behind)
+    return len(tokenizer.encode(script.text[:end], allow_special=True))

@@ -46,7 +46,10 @@ def serve(
     threads: ThreadsOption = None,
     cache_gib: CacheOption = 2.0,
 ) -> None:
-    """Serve a model: /v1/chat/completions, /v1/completions, /v1/responses, /v1/models, /tokenize, /health, /metrics."""
+    """Serve a model: a chat page at /, and OpenAI's API.
+
+    Its paths: /v1/chat/completions, /v1/completions, /v1/responses, /v1/models, /tokenize, /health, /metrics.
+    """
     from fulmen.cli.running import load, running
     from fulmen.engine.engine import EngineOptions
     from fulmen.server.run import serve as run_server

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.middleware import Middleware
 from fastapi.middleware.cors import CORSMiddleware
 
-from fulmen.server import chat_completions, compaction, completions, health, models, responses
+from fulmen.server import chat_completions, compaction, completions, health, models, responses, web_page
 from fulmen.server.auth import ApiKeys
 from fulmen.server.errors import install_error_handlers
 from fulmen.server.limits import AccessLog, BodyLimit, Gate, RefuseWhenDraining
@@ -50,6 +50,6 @@ def create_app(served: ServedModel, options: ServerOptions | None = None) -> Fas
         max_responses=options.max_stored_responses, max_characters=options.max_stored_characters
     )
     install_error_handlers(app)
-    for module in (chat_completions, completions, responses, compaction, models, health):
+    for module in (chat_completions, completions, responses, compaction, models, health, web_page):
         app.include_router(module.router)
     return app

@@ -10,8 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fulmen.server.errors import ApiError
 
 ENVIRONMENT = "FULMEN_API_KEYS"
-_OPEN_PATHS = frozenset({"/health", "/metrics"})
-"""Asked by orchestrators and by Prometheus, which have no key; neither tells what was said."""
+_OPEN_PATHS = frozenset({"/health", "/metrics", "/"})
+"""Asked by orchestrators, by Prometheus and by browsers, which have no key (the page asks its reader for one); none
+tells what was said."""
+_OPEN_FOLDER = "/page/"
+"""The page's files. Routes match the path as it stands, so nothing below it leads elsewhere."""
 
 
 def keys_from_environment() -> tuple[str, ...]:
@@ -29,7 +32,7 @@ class ApiKeys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or go on."""
-        if scope["type"] == "http" and self._keys and scope["path"] not in _OPEN_PATHS:
+        if scope["type"] == "http" and self._keys and not _is_open(scope["path"]):
             problem = self._problem(Headers(scope=scope).get("authorization"))
             if problem is not None:
                 error = ApiError(401, problem, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
@@ -45,3 +48,7 @@ class ApiKeys:
         # All keys are compared, so that the time says nothing about which one was near.
         known = [hmac.compare_digest(given, key) for key in self._keys]
         return None if any(known) else "the API key is wrong"
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)

@@ -82,4 +82,6 @@ def _card(served: ServedModel) -> dict[str, Any]:
         "created": served.created,
         "owned_by": "fulmen",
         "max_model_len": served.max_context,
+        "thinks": served.template.thinks,
+        "thinking_budget": served.thinking_budget,
     }

@@ -105,6 +105,7 @@ def _banner(served: ServedModel, options: ServerOptions, host: str, port: int) -
     door = f"{len(options.api_keys)} API keys" if options.api_keys else "no API key needed"
     lines = [
         f"Fulmen serves {served.name} at http://{host}:{port}/v1",
+        f"  chat page http://{host}:{port}/",
         f"  context {served.max_context:,} tokens, {door}, drains for {options.drain_seconds:g} s",
         f"  documentation http://{host}:{port}/docs, metrics http://{host}:{port}/metrics",
     ]
