@@ -214,6 +214,22 @@ def test_model_that_is_not_known_at_first(visiting, say):
     visit.forgive("net::ERR_FAILED")
 
 
+def test_server_that_has_another_model_now(visiting, say):
+    say("I am new here.")
+    card = {"id": "gone", "max_model_len": 1000, "thinks": False, "thinking_budget": None}
+    visit = visiting()
+    visit.context.route("**/v1/models", lambda route: route.fulfill(json={"data": [card]}))
+    visit.open()
+    expect(visit.page.locator("header.top .model")).to_contain_text("gone")
+    visit.context.unroute("**/v1/models")
+    visit.say("Hello")
+    expect(visit.page.get_by_role("alert")).to_contain_text("another model now")
+    visit.page.get_by_role("button", name="Try again").click()
+    expect(visit.replies).to_contain_text("I am new here.")
+    expect(visit.page.locator("header.top .model")).to_contain_text("scripted")
+    visit.forgive("status of 404")
+
+
 def test_api_key(visiting, served, say):
     say("Come in.")
     with running(served, ServerOptions(api_keys=("first", "\u043a\u043b\u044e\u0447"))) as address:

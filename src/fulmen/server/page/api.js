@@ -93,5 +93,6 @@ async function refusal(response) {
 
 function kindOf(status, code) {
   if (code === "context_length_exceeded") return "too-long";
+  if (code === "model_not_found") return "other-model";
   return { 401: "key", 413: "too-long", 429: "busy", 503: "closing" }[status] ?? (status < 500 ? "refused" : "failed");
 }

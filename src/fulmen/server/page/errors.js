@@ -9,6 +9,7 @@ const WORDS = {
     "The conversation is too long for the model",
     "Edit an earlier message to branch off there, shorten this one, or begin a new conversation.",
   ],
+  "other-model": ["The server has another model now", "Try again to go on with that one."],
   refused: ["The server refused the request", "The options or the tools may be wrong."],
   failed: ["The server failed", "Its log says how."],
   cut: ["The connection broke", "What came of the reply is kept. Trying again writes another one beside it."],

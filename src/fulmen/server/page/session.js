@@ -200,7 +200,8 @@ export class Session {
     const draw = paced(DRAW_MS, () => this.#update(id, reader.node));
     const save = paced(SAVE_MS, () => this.#save(id));
     try {
-      for await (const chunk of streamChat(requestBody(started, leaf), controller.signal)) {
+      const model = (await this.#knownModel()).id;
+      for await (const chunk of streamChat({ model, ...requestBody(started, leaf) }, controller.signal)) {
         reader.take(chunk);
         draw();
         save();
@@ -210,11 +211,18 @@ export class Session {
       if (controller.signal.aborted) reader.end("stopped");
       else if (error instanceof ApiError) reader.fail(error);
       else throw error;
+      if (error.kind === "other-model") this.model = null; // the next reply asks for it
     } finally {
       draw.cancel();
       save.cancel();
       await this.#finish(id, reader.node);
     }
+  }
+
+  async #knownModel() {
+    if (!this.model) await this.connect();
+    if (!this.model) throw this.problem;
+    return this.model;
   }
 
   /** What is shown as ended has been saved: a page that is left then loses nothing. */
