@@ -37,6 +37,9 @@ class Vocabulary:
     eos_token_ids = (len(token_bytes) - 1,)
     special_token_ids = frozenset(eos_token_ids)
 
+    def encode(self, text):
+        return list(text.encode())
+
 
 BIAS = np.array([CLOSING.get(token, 0.0) for token in Vocabulary.token_bytes])
 
