@@ -104,7 +104,7 @@ class ApiClient:
         """Some services send back what they were sent."""
         if self._header is None:
             return text
-        for secret in {self._header.value, self._header.value.rpartition(" ")[2]}:
+        for secret in (self._header.value, self._header.value.rpartition(" ")[2]):  # the whole before its part
             text = text.replace(secret, "[secret]")
         return text
 

@@ -173,10 +173,11 @@ export class Session {
     this.#running.get(this.conversation.id)?.abort();
   }
 
-  /** Show another branch. */
+  /** Show another branch. It is saved first: what is shown is found again. */
   async switchTo(node) {
-    this.#put(tree.switchTo(this.conversation, node.id));
-    await this.#save(this.conversation.id);
+    const switched = tree.switchTo(this.conversation, node.id);
+    await this.#keep(switched);
+    this.#put(switched);
   }
 
   /** Forget the notice. */
