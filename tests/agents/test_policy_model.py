@@ -4,8 +4,7 @@ import asyncio
 import threading
 
 import pytest
-import tokenizers
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tiny_hybrid import tiny_decoder, tiny_tokenizer
 
 from fulmen.agents.agent import Agent
 from fulmen.agents.loop import Run
@@ -15,10 +14,7 @@ from fulmen.agents.records import Budget
 from fulmen.chat.message import Message, ToolCall
 from fulmen.chat.parser import TextDelta, ThinkingDelta
 from fulmen.chat.template import ChatTemplate
-from fulmen.chat.tokenizer import Tokenizer
-from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
-from fulmen.model.decoder import Decoder
 from fulmen.rollout.policy import EnginePolicy, PolicyReply
 from fulmen.tools.registry import ToolRegistry
 from fulmen.trace import Completion, SamplingParams
@@ -40,34 +36,12 @@ class ScriptedPolicy:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken("<end_of_sentence>", special=True)])
-    return Tokenizer(backend, eos_token_ids=[256])
+    return tiny_tokenizer()
 
 
 @pytest.fixture
 def engine_policy(tokenizer):
-    config = ModelConfig(
-        vocab_size=257,
-        hidden_size=32,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=16,
-        layers=hybrid_layers(4, softmax_every=4),
-        intermediate_size=32,
-        num_experts=2,
-        experts_per_token=1,
-        rotary_dim=16,
-        postnorm=True,
-        max_context=600,
-        initializer_range=0.5,
-    )
-    engine = Engine(
-        Decoder(config).requires_grad_(False).initialize(seed=0), tokenizer, options=EngineOptions(cache_bytes=1 << 24)
-    )
+    engine = Engine(tiny_decoder(), tokenizer, options=EngineOptions(cache_bytes=1 << 24))
     params = SamplingParams(temperature=0.0, max_tokens=200, ignore_eos=True, repetition_stop=None)
     return EnginePolicy(engine, tokenizer, ChatTemplate.minimax_m1(), params=params), engine
 

@@ -1,17 +1,13 @@
 """A policy answers as the engine does, whatever else it answers at the same time."""
 
 import pytest
-import tokenizers
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+from tiny_hybrid import tiny_decoder, tiny_tokenizer
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.chat.prompt import build_prompt
 from fulmen.chat.template import ChatTemplate
-from fulmen.chat.tokenizer import Tokenizer
-from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.request import ContextTooLong
-from fulmen.model.decoder import Decoder
 from fulmen.rollout.policy import Conversation, EnginePolicy
 from fulmen.trace import SamplingParams
 
@@ -22,32 +18,12 @@ PARAMS = SamplingParams(temperature=0.0, max_tokens=24)
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken("<end_of_sentence>", special=True)])
-    return Tokenizer(backend, eos_token_ids=[256])
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def decoder():
-    config = ModelConfig(
-        vocab_size=257,
-        hidden_size=32,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=16,
-        layers=hybrid_layers(4, softmax_every=4),
-        intermediate_size=32,
-        num_experts=2,
-        experts_per_token=1,
-        rotary_dim=16,
-        postnorm=True,
-        max_context=600,
-        initializer_range=0.5,
-    )
-    return Decoder(config).requires_grad_(False).initialize(seed=0)
+    return tiny_decoder()
 
 
 @pytest.fixture
