@@ -92,7 +92,7 @@ $(BIN)/pip:
 	@$(PYTHON) -m venv --clear $(VENV) < /dev/null >&2 || { rm -rf $(VENV); \
 	  echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-$(VENV)/ready: PACKAGE := .
+$(VENV)/ready: PACKAGE := .[agents]
 $(VENV)/ready-dev: PACKAGE := .[dev]
 $(VENV)/ready $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Fulmen and what it needs into $(VENV); the first time takes a few minutes" >&2
