@@ -1,6 +1,6 @@
 """Weight-only int8: a quarter of the bytes to read for each token, a scale for each output row.
 
-A row of a weight w is kept as round(w / scale) with scale = max|w| / 127. The torch path widens a weight when it is
+A row of a weight w is kept as round(w / scale) with scale = max|w| / 127. The torch path widens rows when they are
 used; the native step reads the integers. Router gates, norms and the embedding stay as they are: a rounded router
 picks other experts. A head that is tied to the embedding gets its own int8 copy.
 """
@@ -14,6 +14,8 @@ from torch.nn import functional
 from fulmen.kernels import grouped_experts
 from fulmen.model.decoder import Decoder
 from fulmen.model.experts import Experts
+
+_ROWS = 512  # of a linear layer that are widened at once: still in the cache when they are multiplied
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,8 +38,12 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., columns] -> [..., rows] in x's dtype; the product runs on the widened weight."""
-        out = functional.linear(x, self.weight.to(x.dtype)) * self.weight_scale.to(x.dtype)
+        """x [..., columns] -> [..., rows] in x's dtype; the product runs on widened weights."""
+        out = x.new_empty(*x.shape[:-1], len(self.weight))
+        for first in range(0, len(self.weight), _ROWS):
+            rows = slice(first, first + _ROWS)
+            wide = self.weight[rows].to(x.dtype).mul_(self.weight_scale[rows, None].to(x.dtype))
+            out[..., rows] = functional.linear(x, wide)
         return out if self.bias is None else out + self.bias
 
 
