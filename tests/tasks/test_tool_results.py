@@ -1,4 +1,4 @@
-"""Results of tools: the reply says what the result says; a calculator is asked for the sum and right about it."""
+"""Results of tools: replies say what the result says; a calculator is asked for the sum, a search for the words."""
 
 import json
 import re
@@ -9,13 +9,14 @@ from dialogue_proofs import prove_grammar, prove_round_trip, prove_scores, prove
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls import TASKS
+from fulmen.tasks.calls.document_search import searched
 
-RESULTS, CALCULATOR = TASKS["tool_results"](), TASKS["calculator"]()
+RESULTS, CALCULATOR, SEARCH = TASKS["tool_results"](), TASKS["calculator"](), TASKS["document_search"]()
 splits = pytest.mark.parametrize("split", ["train", "test"])
 
 
 @splits
-@pytest.mark.parametrize("task", [RESULTS, CALCULATOR], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [RESULTS, CALCULATOR, SEARCH], ids=lambda task: task.name)
 def test_task_proves_itself(task, split):
     for seed in range(6):
         examples = take(task, split, seed, 80)
@@ -23,7 +24,7 @@ def test_task_proves_itself(task, split):
         prove_round_trip(examples)
 
 
-@pytest.mark.parametrize("task", [RESULTS, CALCULATOR], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [RESULTS, CALCULATOR, SEARCH], ids=lambda task: task.name)
 def test_splits_share_no_problem(task):
     prove_splits(task, 500)
 
@@ -81,3 +82,31 @@ def test_the_calculator_is_right(split):
             assert value == pytest.approx(eval(given["expression"]), abs=1e-4)
             assert example.reference["phrase"] in example.messages[2].content
     assert stages == {1, 3}
+
+
+@splits
+def test_answers_stand_in_the_passage_that_they_cite(split):
+    kinds = set()
+    for example in take(SEARCH, split, 3, 600):
+        if "query" in example.reference:
+            prove_grammar(example)
+            continue
+        found, answer, cited = example.messages[-1].content, example.reference["answer"], example.reference["cited"]
+        kinds.add((bool(cited), found.startswith("[")))
+        if cited:
+            [passage] = [text for text in found.split("\n\n") if text.startswith(f"[{cited[0]}]")]
+            assert answer in passage
+    assert kinds == {(True, True), (False, True), (False, False)}
+
+
+def test_the_wrong_citation_is_no_answer():
+    example = next(e for e in take(SEARCH, "test", 0, 200) if e.reference.get("cited"))
+    answer, [cited] = example.reference["answer"], example.reference["cited"]
+    for content in (answer, f"{answer} [{cited}0]", f"{answer} [{cited}] [9]", f"[{cited}]"):
+        assert SEARCH.score(example, Message(role="assistant", content=content)).value == 0
+    assert SEARCH.score(example, Message(role="assistant", content=f"It is {answer} [{cited}].")).value == 1
+
+
+def test_a_search_goes_by_the_words_of_the_question():
+    assert searched("Where does Ada live?") == "Ada live"
+    assert searched("What is the price of the amber lamp?") == "price amber lamp"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fulmen.tasks.calls.calculator import CalculatorTask
 from fulmen.tasks.calls.call_task import ToolCallTask
+from fulmen.tasks.calls.document_search import DocumentSearchTask
 from fulmen.tasks.calls.results import ToolResultTask
 from fulmen.tasks.task import Task
 
@@ -11,5 +12,6 @@ TASKS: dict[str, Callable[[], Task]] = {
     "tool_calls": ToolCallTask,
     "tool_results": ToolResultTask,
     "calculator": CalculatorTask,
+    "document_search": DocumentSearchTask,
 }
 """The tasks of this package by name."""

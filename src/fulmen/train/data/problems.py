@@ -1,4 +1,4 @@
-"""Problems that a task generates, as training samples."""
+"""Problems that a task generates, as training samples; some begin with a system message (`instructions`)."""
 
 import hashlib
 import warnings
@@ -10,6 +10,7 @@ from fulmen.tasks.task import Example, Task
 from fulmen.trace import TrainingSample
 from fulmen.train.configuration import TrainOn
 from fulmen.train.data.files import Writing
+from fulmen.train.data.instructions import instructed
 
 _BLOCK = 64
 """Examples drawn with one seed. A generator can't be wound forward: to resume draws at most so many again."""
@@ -39,9 +40,8 @@ class ProblemSource:
         shortest = None
         for _ in range(_PATIENCE):
             example = self._next_example()
-            document = self._writing.conversation(
-                (*example.messages, example.demonstration), example.tools, self._train_on
-            )
+            messages = instructed(example.messages, seed=f"{self._seed}/{self._task.name}/{self._drawn}")
+            document = self._writing.conversation((*messages, example.demonstration), example.tools, self._train_on)
             if len(document.ids) <= self._length:
                 weights = tuple(map(float, document.trained))
                 return TrainingSample(token_ids=document.ids, mask=document.trained, weights=weights)

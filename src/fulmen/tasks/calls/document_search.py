@@ -1,0 +1,157 @@
+"""Searching documents: a question becomes a search, and the passages found an answer that cites the right one."""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fulmen.chat.message import Message, ToolSpec
+from fulmen.tasks.calls.situation import calling, draw_tools, said
+from fulmen.tasks.lexicon import random_source, words
+from fulmen.tasks.reading.questions import KINDS, Question
+from fulmen.tasks.reading.world import World, draw_world
+from fulmen.tasks.task import Example, Score, Split
+from fulmen.tasks.wording import says, says_only
+from fulmen.tools.calculator import CALCULATOR
+from fulmen.tools.documents import DocumentIndex, document_tools
+from fulmen.tools.file_root import FileRoot
+
+NOT_FOUND = "Not found in the documents."
+_SEARCH = "search_documents"
+_NOT_SEARCHED = frozenset(
+    {
+        "a", "an", "are", "at", "be", "been", "did", "do", "does", "for", "has", "have", "how", "in", "is", "long",
+        "many", "much", "of", "on", "the", "there", "to", "was", "were", "what", "when", "where", "which", "who",
+        "whom", "why",
+    }
+)  # fmt: skip
+_NOTHING = ("no passage has a word of {!r}; try other words", "Nothing was found.")
+_CITATION = re.compile(r"\[([^\]]*)\]")
+_SUFFIXES = (".md", ".md", ".txt", ".rst")
+_OPENINGS = ("{}", "{}", "{}", "Look in the documents: {}", "{} Search the documents.", "Question: {}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Passage:
+    """Some sentences of a document, and how an answer cites them: by number, or by file and lines."""
+
+    cited: str
+    place: str
+    text: str
+
+    def shown(self) -> str:
+        """As a result has it."""
+        return (
+            f"[{self.cited}] ({self.place}) {self.text}" if self.cited != self.place else f"[{self.cited}]\n{self.text}"
+        )
+
+
+class DocumentSearchTask:
+    """Questions about a world that documents describe: a third of the examples end with the search, the others go on
+    to the answer with its citation, or to the words that nothing was found.
+    """
+
+    name = "document_search"
+
+    def examples(self, split: Split, seed: int) -> Iterator[Example]:
+        """Problems without end; the same ones for the same split and seed."""
+        rng = random_source(self.name, split, seed)
+        while True:
+            world = draw_world(rng, split)
+            told = rng.random() < 0.8
+            question = KINDS["lookup" if told else "not_said"](rng, split, world)
+            if question is None:
+                continue
+            query = searched(question.text)
+            messages = said(rng.choice(_OPENINGS).format(question.text))
+            call = calling([(_SEARCH, {"query": query})])
+            tools = _draw_tools(rng, split)
+            if rng.random() < 1 / 3:
+                yield Example(messages=messages, tools=tools, reference={"query": query}, demonstration=call)
+            else:
+                found, cited, reply = _draw_findings(rng, split, world, question, query)
+                yield Example(
+                    messages=(*messages, call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
+                    tools=tools,
+                    reference={
+                        "answer": question.answer if cited else NOT_FOUND.rstrip("."),
+                        "cited": [cited] if cited else [],
+                        "wrong": list(question.wrong),
+                    },
+                    demonstration=reply,
+                )
+
+    def score(self, example: Example, reply: Message) -> Score:
+        """1 for one search with all words that the question goes by; after it for the answer and what it cites."""
+        if "query" in example.reference:
+            return _score_search(example.reference["query"], reply)
+        answer, cited = example.reference["answer"], example.reference["cited"]
+        words = _CITATION.sub("", reply.content)
+        right = says_only(words, answer, example.reference["wrong"]) and _CITATION.findall(reply.content) == cited
+        right = right and not reply.tool_calls
+        return Score(value=float(right), why="" if right else f"{answer!r} was expected, citing {cited}")
+
+
+def _score_search(query: str, reply: Message) -> Score:
+    names = [call.name for call in reply.tool_calls]
+    right = names == [_SEARCH] and all(says(reply.tool_calls[0].arguments, word) for word in query.split())
+    return Score(
+        value=float(right), why="" if right else f"a search for {query!r} was expected, not {reply.tool_calls}"
+    )
+
+
+def searched(question: str) -> str:
+    """The words of a question that a search goes by.
+
+    Example: `searched("Where does Ada live?")` is "Ada live".
+    """
+    return " ".join(word for word in question.rstrip("?.").split() if word.lower() not in _NOT_SEARCHED)
+
+
+@cache
+def _own_tools() -> tuple[ToolSpec, ...]:
+    root = FileRoot(Path(__file__).parent)  # any folder: only what the tools say of themselves is used
+    return tuple(tool.spec() for tool in document_tools(DocumentIndex(root), root))
+
+
+def _draw_tools(rng: random.Random, split: Split) -> tuple[ToolSpec, ...]:
+    search, read = _own_tools()
+    tools = [search, *([read] if rng.random() < 0.6 else []), *([CALCULATOR] if rng.random() < 0.3 else [])]
+    if rng.random() < 0.4:
+        tools += [tool.spec() for tool in draw_tools(rng, split)[0][:2]]
+    return tuple(rng.sample(tools, len(tools)))
+
+
+def _draw_findings(
+    rng: random.Random, split: Split, world: World, question: Question, query: str
+) -> tuple[str, str, Message]:
+    """What the search brings, the place that answers the question ("" for none), and the reply."""
+    told = [fact.sentence(rng) for fact in world.facts]
+    answering = next((i for i, fact in enumerate(world.facts) if fact.thought() == question.thinking), None)
+    if answering is None and rng.random() < 0.4:
+        thinking = f"{query}: not found"
+        return rng.choice(_NOTHING).format(query), "", Message(role="assistant", thinking=thinking, content=NOT_FOUND)
+    passages = _draw_passages(rng, split, told)
+    found = "\n\n".join(passage.shown() for passage in rng.sample(passages, len(passages)))
+    if answering is None:
+        return found, "", Message(role="assistant", thinking=question.thinking, content=NOT_FOUND)
+    cited = next(passage.cited for passage in passages if told[answering] in passage.text)
+    thinking, content = f"{question.thinking}; in {cited}", f"{question.answer} [{cited}]"
+    return found, cited, Message(role="assistant", thinking=thinking, content=content)
+
+
+def _draw_passages(rng: random.Random, split: Split, sentences: Sequence[str]) -> list[_Passage]:
+    """The sentences in up to three passages of one to three documents."""
+    numbered = rng.random() < 0.4
+    size = -(-len(sentences) // rng.randint(1, 3))
+    passages, line = [], rng.randint(1, 40)
+    for number, first in enumerate(range(0, len(sentences), size), start=1):
+        part = sentences[first : first + size]
+        file = rng.choice(words("things", split)) + rng.choice(_SUFFIXES)
+        lines = str(line) if len(part) == 1 else f"{line}-{line + len(part) - 1}"
+        place = f"{file}:{lines}"
+        passages.append(_Passage(cited=str(number) if numbered else place, place=place, text=" ".join(part)))
+        line += len(part) + rng.randint(1, 30)
+    return passages
