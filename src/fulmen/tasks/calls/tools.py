@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from fulmen.chat.message import ToolSpec
 from fulmen.tasks.calls.parameter import Parameter, read_choices
@@ -47,9 +48,10 @@ class InventedTool:
     """Its object, without an article."""
     requests: tuple[str, ...] = ()
     """Of a family: requests with parameters in braces, optional parts in brackets."""
-
     purpose: str = ""
     """Of a family: what other families do too."""
+    titled: bool = False
+    """Whether its schema has titles and sorted keys, as pydantic writes it and so most MCP servers."""
 
     def does_the_same_as(self, other: "InventedTool") -> bool:
         """Whether a request for one could be meant for the other: of two such tools only one is given."""
@@ -60,15 +62,18 @@ class InventedTool:
 
     def spec(self) -> ToolSpec:
         """The tool as the model is told of it."""
-        return ToolSpec(
-            name=self.name,
-            description=self.description,
-            parameters={
-                "type": "object",
-                "properties": {parameter.name: parameter.schema() for parameter in self.parameters},
-                "required": [parameter.name for parameter in self.parameters if parameter.required],
-            },
-        )
+        schemas = {parameter.name: parameter.schema() for parameter in self.parameters}
+        if self.titled:
+            schemas = {name: _titled(schema, name.replace("_", " ").title()) for name, schema in schemas.items()}
+        required = [parameter.name for parameter in self.parameters if parameter.required]
+        parameters: dict[str, Any] = {"type": "object", "properties": schemas, "required": required}
+        if self.titled:
+            parameters = _titled(parameters, f"{self.name}Arguments")
+        return ToolSpec(name=self.name, description=self.description, parameters=parameters)
+
+
+def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
+    return dict(sorted({**schema, "title": title}.items()))
 
 
 @cache
@@ -144,6 +149,7 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
         deed=verb,
         thing=thing,
         parameters=_draw_parameters(rng, split),
+        titled=rng.random() < 0.2,
     )
 
 
