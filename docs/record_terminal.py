@@ -1,4 +1,4 @@
-"""Draw real sessions of `fulmen` as SVG pictures: `python docs/record_terminal.py chat docs/images/chat.svg`, or `agent`.
+"""Draw real sessions of `fulmen` as SVG pictures: `python docs/record_terminal.py chat docs/images/chat.svg`.
 
 The programs run behind a pseudo-terminal; what they write goes through a terminal emulator (`pip install pyte`), and
 the last screen, with its colours, through rich. Of empty lines in a row one is kept. Nothing in the picture is written
