@@ -144,7 +144,7 @@ def test_padding_of_the_vocabulary_and_dense_models(tokenizer):
         (
             'kind = "chat"',
             'kind = "chats"',
-            r"data\[0\] has the kind 'chats'; it must be one of 'text', 'chat', 'tasks'",
+            r"data\[0\] has the kind 'chats'; it must be one of 'text', 'chat', 'tasks', 'vocabulary'",
         ),
         ('"books.jsonl"', "7", r"data\[0\]\.path must be a path, not the number 7"),
         ("threshold = 8", "threshold = 0.5", r"stage\[1\]\.guard: threshold is 0\.5; it must be above 1"),

@@ -95,7 +95,18 @@ class TaskData:
     kind: Literal["tasks"] = "tasks"
 
 
-DataSettings = TextData | ChatData | TaskData
+@dataclass(frozen=True, kw_only=True)
+class VocabularyData:
+    """Random words from the whole vocabulary, to be repeated or looked up, without end (`train.data.vocabulary`).
+
+    Example: `VocabularyData(weight=0.5)`.
+    """
+
+    weight: float = 1.0
+    kind: Literal["vocabulary"] = "vocabulary"
+
+
+DataSettings = TextData | ChatData | TaskData | VocabularyData
 
 
 @dataclass(frozen=True, kw_only=True)

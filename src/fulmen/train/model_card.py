@@ -11,7 +11,7 @@ from typing import Any
 
 from fulmen.config import ModelConfig
 from fulmen.config_formats import read_config_file
-from fulmen.train.configuration import StageTable, TaskData
+from fulmen.train.configuration import StageTable, TaskData, VocabularyData
 from fulmen.train.corpora import CorpusCard
 from fulmen.train.cost import count_parameters, training_flops
 from fulmen.train.recipe import Recipe
@@ -152,6 +152,8 @@ def _data(recipe: Recipe, corpora: Mapping[str, CorpusCard]) -> str:
                 weights = sum(entry.tasks.values())
                 tasks = ", ".join(f"{name} {weight / weights:.1%}" for name, weight in entry.tasks.items())
                 what = f"generated problems, trained on {entry.train_on}: {tasks}"
+            elif isinstance(entry, VocabularyData):
+                what = "random words of the vocabulary, to be repeated or looked up"
             else:
                 what = entry.path.stem
             shares.append((stage.name, f"{entry.weight / total:.1%}", what))

@@ -15,6 +15,7 @@ from fulmen.train.data.opening import open_data
 from fulmen.train.data.problems import ProblemSource
 from fulmen.train.data.store import Document, write_store
 from fulmen.train.data.stored import StoredSource
+from fulmen.train.data.vocabulary import VocabularySource
 from fulmen.train.settings import OptimizerSettings
 
 
@@ -137,6 +138,7 @@ def test_every_source_resumes_exactly(tmp_path, writing, drawn):
         return [
             StoredSource(store, length=8, too_long="cut", seed=0),
             ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5),
+            VocabularySource(writing, length=200, seed=5),
             open_stage(tmp_path, writing),
         ]
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fulmen.tasks.task import Task
-from fulmen.train.configuration import DataSettings, StageTable, TaskData
+from fulmen.train.configuration import DataSettings, StageTable, TaskData, VocabularyData
 from fulmen.train.data.files import Writing, read_files
 from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.problems import ProblemSource
 from fulmen.train.data.stored import StoredSource, TooLong
+from fulmen.train.data.vocabulary import VocabularySource
 from fulmen.train.source import SampleSource
 
 
@@ -34,6 +35,8 @@ def open_data(
         own_seed = _derive(seed, stage.name, index)
         if isinstance(entry, TaskData):
             return _open_tasks(entry, stage.length, writing, tasks, own_seed)
+        if isinstance(entry, VocabularyData):
+            return VocabularySource(writing, length=stage.length, seed=own_seed)
         store = read_files(entry, writing, cache)
         try:
             too_long: TooLong = "cut" if entry.kind == "text" else "leave_out"

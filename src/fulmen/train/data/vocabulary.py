@@ -1,0 +1,93 @@
+"""Words put together from the whole vocabulary, to be repeated or looked up.
+
+Where replies alone are trained, tokens that no reply holds are never wanted, and a small model learns not to write
+them: it reads a tool's name and can't repeat it. Here every token is copied about equally often.
+"""
+
+import random
+from typing import Any
+
+from fulmen.chat.message import Message
+from fulmen.trace import TrainingSample
+from fulmen.train.data.files import Writing
+
+_MOST_WORDS = 40
+_MOST_PAIRS = 12
+_WISHES = ("Repeat: {}", "Say this again: {}", "Copy this.\n{}", "{}\n\nRepeat that word for word.")
+_LINKS = (": ", " = ", " -> ", " is ", "=")
+
+
+class VocabularySource:
+    """A `SampleSource` of short conversations: half repeat random words, half find what stands beside one of them."""
+
+    def __init__(self, writing: Writing, *, length: int, seed: int) -> None:
+        """Prepare to draw words from the tokenizer's vocabulary.
+
+        Args:
+            writing: how text becomes tokens.
+            length: most tokens of a sample; conversations are made shorter until they fit.
+            seed: of the words.
+
+        Raises:
+            ValueError: no token of the vocabulary begins a word.
+        """
+        tokenizer = writing.tokenizer
+        special = tokenizer.special_token_ids
+        pieces = [piece for i, piece in enumerate(map(_text, tokenizer.token_bytes)) if piece and i not in special]
+        self._heads = [piece[1:] for piece in pieces if piece[0] == " " and piece[1:].isalnum()]
+        self._tails = [piece for piece in pieces if piece.isalnum()]
+        if not self._heads or not self._tails:
+            raise ValueError('no token of the vocabulary begins a word: kind = "vocabulary" has nothing to draw from')
+        self._writing, self._length, self._seed = writing, length, seed
+        self._drawn = 0
+
+    def next(self) -> TrainingSample:
+        """The next conversation.
+
+        Raises:
+            ValueError: not even one of two words fits into the length.
+        """
+        rng = random.Random(f"{self._seed}/{self._drawn}")
+        self._drawn += 1
+        most = _MOST_WORDS
+        while most >= 2:
+            document = self._writing.conversation(self._draw(rng, most), (), "replies")
+            if len(document.ids) <= self._length:
+                weights = tuple(map(float, document.trained))
+                return TrainingSample(token_ids=document.ids, mask=document.trained, weights=weights)
+            most //= 2
+        raise ValueError(f"no conversation of two words fits into {self._length} tokens: raise the stage's length")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: conversations drawn."""
+        return {"drawn": self._drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._drawn = state["drawn"]
+
+    def _draw(self, rng: random.Random, most: int) -> tuple[Message, ...]:
+        if rng.random() < 0.5:
+            text = rng.choice((" ", ", ", "\n")).join(self._word(rng) for _ in range(rng.randint(2, most)))
+            return _dialogue(rng.choice(_WISHES).format(text), text)
+        pairs = {self._word(rng): self._word(rng) for _ in range(rng.randint(1, min(most, _MOST_PAIRS)))}
+        link = rng.choice(_LINKS)
+        table = "\n".join(f"{key}{link}{value}" for key, value in pairs.items())
+        key, value = rng.choice(list(pairs.items()))
+        return _dialogue(f"{table}\n\nWhat is {key}?", f"{key}{link}{value}")
+
+    def _word(self, rng: random.Random) -> str:
+        tails = rng.choice((0, 0, 0, 1, 1, 2))
+        return rng.choice(self._heads) + rng.choice(("", "", "", "_")).join(["", *rng.choices(self._tails, k=tails)])
+
+
+def _dialogue(asked: str, reply: str) -> tuple[Message, ...]:
+    return Message(role="user", content=asked), Message(role="assistant", content=reply)
+
+
+def _text(token: bytes) -> str:
+    """A token as text; empty if it is a part of a character."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return ""
