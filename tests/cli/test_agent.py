@@ -248,6 +248,25 @@ def test_a_transcript_does_not_reach_out_unless_the_user_agrees(endpoint, agent,
     assert agent("--resume", path, *option).stdout == "Hello.\n"
 
 
+def test_a_transcript_does_not_work_with_folders_unless_the_user_agrees(endpoint, agent, tmp_path):
+    path, option = tmp_path / "run.jsonl", ("--tools", f"edit:{tmp_path}")
+    endpoint.say(Refuse(400))
+    agent("Look.", *option, "--transcript", path)
+    assert f"works with edit:{tmp_path}" in str(agent("--resume", path).exception)
+    endpoint.say("Nothing.")
+    assert agent("--resume", path, *option).stdout == "Nothing.\n"
+
+
+def test_a_run_goes_on_from_another_folder(endpoint, agent, marks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    endpoint.say(Refuse(400))
+    agent("Count.", "--mcp", "servers.json", "--transcript", "run.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    endpoint.say("Hello.")
+    assert agent("--resume", "../run.jsonl", "--mcp", "../servers.json").stdout == "Hello.\n"
+
+
 def killed(endpoint, folder, mark, *arguments):
     """Start the command, and kill -9 it as soon as a tool has left a mark."""
     command = [*COMMAND, *map(str, arguments), "--endpoint", endpoint.address]
