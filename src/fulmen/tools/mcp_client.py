@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 _LAST_WORDS = 400
+_BROKEN = (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
 
 class McpConnection:
@@ -75,7 +76,7 @@ class McpConnection:
         """The server's tools, as it lists them now.
 
         Raises:
-            ToolError: the server does not answer, or has no tools.
+            ConnectionError: the server does not answer, or has no tools.
         """
         client = await self._connected()
         listed: list[ServerTool] = []
@@ -88,8 +89,9 @@ class McpConnection:
                     cursor = page.next_cursor
                     if cursor is None:
                         return tuple(map(self._tool, listed))
-        except (MCPError, TimeoutError) as error:
-            raise ToolError(f"the MCP server {self.endpoint.name!r} does not list its tools: {_said(error)}") from error
+        except (*_BROKEN, TimeoutError) as error:
+            reason = f"the MCP server {self.endpoint.name!r} does not list its tools: {_said(error)}"
+            raise ConnectionError(reason) from error
 
     async def attach(self, registry: ToolRegistry) -> tuple[str, ...]:
         """Offer all of the server's tools; returns the names under which they are offered.
@@ -119,10 +121,13 @@ class McpConnection:
         )
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> object:
-        client = await self._connected()
+        try:
+            client = await self._connected()
+        except ConnectionError as error:
+            raise ToolError(f"{error}. Go on without its tools") from error
         try:
             result = await client.call_tool(name, dict(arguments))
-        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+        except _BROKEN as error:
             if await _alive(client):
                 raise ToolError(f"the MCP server refused the call: {_said(error)}") from error
             self._client = None
@@ -139,10 +144,7 @@ class McpConnection:
         async with self._connecting:
             if self._client is None or self._keeper is None or self._keeper.done():
                 await self._disconnect()
-                try:
-                    await self._connect()
-                except ConnectionError as error:
-                    raise ToolError(f"{error}. Go on without its tools") from error
+                await self._connect()
             assert self._client is not None
             return self._client
 
@@ -213,7 +215,7 @@ async def _alive(client: Client) -> bool:
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await client.list_tools(cache_mode="bypass")
-    except (MCPError, TimeoutError, RuntimeError, anyio.ClosedResourceError, anyio.BrokenResourceError):
+    except (*_BROKEN, TimeoutError, RuntimeError):
         return False
     return True
 
