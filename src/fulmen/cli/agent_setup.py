@@ -183,7 +183,10 @@ async def _registry(setup: AgentSetup, stack: AsyncExitStack, count_tokens: "Cou
             await (await stack.enter_async_context(McpConnection(endpoint))).attach(registry)
     if setup.openapi is not None:
         for tool in _api_tools(setup, setup.openapi, stack):
-            registry.add(tool, source="api")
+            try:
+                registry.add(tool, source="api")
+            except ValueError as error:
+                print(f"fulmen: no tool is made of {tool.name}: {error}", file=sys.stderr)
     return registry
 
 
