@@ -195,6 +195,7 @@ export class Session {
     const reader = new ReplyReader(started.nodes[started.leaf]);
     const controller = new AbortController();
     this.#running.set(id, controller);
+    this.announcement = ""; // the same words would not be read out twice
     this.#put(started);
     showAddress(started);
     this.#save(id);
