@@ -8,7 +8,6 @@ from fulmen.cli.agent_options import (
     AgentModelOption,
     AgentOption,
     AgentSystemOption,
-    ApiKeyOption,
     AuthOption,
     BaseUrlOption,
     EndpointOption,
@@ -22,12 +21,12 @@ from fulmen.cli.agent_options import (
     ResumeOption,
     SearchToolOption,
     TaskArgument,
-    ToolsOption,
     TranscriptOption,
     YesOption,
     without_effect,
 )
 from fulmen.cli.options import (
+    ApiKeyOption,
     DeviceOption,
     MaxContextOption,
     QuantizeOption,
@@ -35,6 +34,7 @@ from fulmen.cli.options import (
     TemperatureOption,
     ThinkOption,
     ThreadsOption,
+    ToolsOption,
 )
 
 

@@ -7,10 +7,6 @@ from typing import Annotated
 import typer
 
 TaskArgument = Annotated[str | None, typer.Argument(help="What is to be done.")]
-ToolsOption = Annotated[
-    list[str] | None,
-    typer.Option(help="calculator, python, files:FOLDER, edit:FOLDER, documents:FOLDER; may be given often."),
-]
 McpOption = Annotated[
     list[str] | None,
     typer.Option(help="An MCP server: NAME=COMMAND, NAME=URL, or a JSON file of servers; may be given often."),
@@ -43,9 +39,6 @@ AgentModelOption = Annotated[
 ]
 EndpointOption = Annotated[
     str | None, typer.Option(help="Ask the model behind this address instead of loading one.", metavar="URL")
-]
-ApiKeyOption = Annotated[
-    str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.", show_default=False)
 ]
 AgentSystemOption = Annotated[str | None, typer.Option(help="A system message instead of the agent's; '' for none.")]
 MaxStepsOption = Annotated[int, typer.Option(min=1, help="Most replies of the model.")]

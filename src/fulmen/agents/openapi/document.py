@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fulmen.agents.openapi.references import References
@@ -129,11 +129,10 @@ def _parse(path: Path) -> Mapping[str, Any]:
         class Loader(yaml.SafeLoader):
             """Leaves dates the texts that they are in JSON."""
 
-            yaml_implicit_resolvers: ClassVar = {
-                first: [(tag, form) for tag, form in pairs if tag != "tag:yaml.org,2002:timestamp"]
-                for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-            }
-
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, form) for tag, form in pairs if tag != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
         try:
             data = yaml.load(text, Loader=Loader)
         except yaml.YAMLError as error:
