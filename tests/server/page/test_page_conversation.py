@@ -226,6 +226,22 @@ def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
     expect(visit.replies).to_contain_text("Begun and ended.")
 
 
+def test_what_one_tab_deletes_is_gone_in_the_other(visit, say):
+    say("Hello.")
+    visit.ask("A secret")
+    other = visit.context.new_page()
+    other.goto(visit.page.url)
+    expect(other.locator("li.message.assistant")).to_contain_text("Hello.")
+    visit.page.get_by_role("button", name="Delete A secret").focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(other.locator("li.message")).to_have_count(0)
+    other.get_by_role("slider", name="Thinking").press("Home")  # nothing brings it back
+    other.reload()
+    expect(other.get_by_role("slider", name="Thinking")).to_be_visible()
+    expect(other.get_by_role("button", name="A secret", exact=True)).to_have_count(0)
+
+
 def test_a_reply_that_is_the_same_is_announced_again(visit, say):
     say("Yes.", Script(text="Yes.", holds_behind="Y"))
     status = visit.page.get_by_role("status")
