@@ -62,6 +62,7 @@ class McpConnection:
         self._closing = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._stderr: IO[str] | None = None
+        self._refusal = ""
 
     async def __aenter__(self) -> "McpConnection":
         """Connect; ConnectionError says why it did not work."""
@@ -164,10 +165,10 @@ class McpConnection:
             return
         with suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait({self._keeper}, timeout=_CLOSE_SECONDS)
-        reason = f"no answer within {self.endpoint.connect_timeout:g} seconds"
+        reason = f"no answer within {self.endpoint.connect_timeout:g} seconds{self._last_words()}"
         if self._keeper.done() and not self._keeper.cancelled() and (error := self._keeper.exception()) is not None:
             reason = _said(error)
-        raise ConnectionError(f"the MCP server {self.endpoint.name!r} can't be used: {reason}{self._last_words()}")
+        raise ConnectionError(f"the MCP server {self.endpoint.name!r} can't be used: {reason}")
 
     async def _disconnect(self) -> None:
         self._closing.set()
@@ -190,7 +191,9 @@ class McpConnection:
                 client = Client(stdio_client(parameters, errlog=self._stderr))
             else:
                 timeout = httpx2.Timeout(endpoint.connect_timeout, read=endpoint.timeout)
-                http = httpx2.AsyncClient(headers=dict(endpoint.headers), timeout=timeout)
+                http = httpx2.AsyncClient(
+                    headers=dict(endpoint.headers), timeout=timeout, event_hooks={"response": [self._note_refusal]}
+                )
                 await stack.enter_async_context(http)
                 client = Client(streamable_http_client(endpoint.url, http_client=http))
             try:
@@ -201,8 +204,15 @@ class McpConnection:
                 opened.set_result(entered)
             await self._closing.wait()
 
+    async def _note_refusal(self, response: httpx2.Response) -> None:
+        """Keep the status of an error, of which the library says only that there was one."""
+        if response.is_error:
+            self._refusal = f" (status {response.status_code} {response.reason_phrase})"
+
     def _last_words(self) -> str:
-        """The end of what the server wrote to stderr: usually why it does not run."""
+        """Usually why a server can't be used: the end of what it wrote to stderr, or its status."""
+        if self.endpoint.url:
+            return self._refusal
         if self._stderr is None or self._stderr.closed:
             return ""
         self._stderr.seek(0)
