@@ -223,6 +223,7 @@ def test_no_other_host_is_reached(load, store):
     ("reply", "start"),
     [
         ((200, {}, b"x" * 3_000_000), "xxx"),
+        ((200, {}, "x\u20ac".encode() * 900_000), "x\u20ac"),
         ((200, {}, b"\x89PNG\0\xff"), "(binary data: a PNG image"),
         ((500, {}, b"oops"), "Error: status 500 Internal Server Error: oops"),
     ],
@@ -256,6 +257,11 @@ def test_a_service_that_is_not_there(use):
             {"openapi": "3.1.0", "paths": {"/x": {"get": {"parameters": [{"name": "a", "in": "body"}]}}}},
             "a parameter needs a name and a place",
         ),
+        (
+            {"openapi": "3.1.0", "servers": [{"url": "http://x"}], "paths": {"/x": {"get": {"parameters": 3}}}},
+            "GET /x: parameters must be a list, not 3",
+        ),
+        ({"openapi": "3.1.0", "servers": {"url": "http://x"}, "paths": {"/x": {"get": {}}}}, "servers must be a list"),
         ({"openapi": "3.1.0", "paths": {"/x": {"$ref": "other.json#/x"}}}, "other.json#/x is outside the document"),
         ({"openapi": "3.1.0", "paths": {"/x": {"$ref": "#/paths/~1x"}}}, "refers to itself"),
     ],
@@ -276,8 +282,12 @@ def test_files_that_are_no_document(tmp_path):
 
 def test_yaml_and_a_base_url_of_the_users_choice(store, tmp_path):
     path = tmp_path / "api.yaml"
-    path.write_text("openapi: 3.1.0\npaths:\n  /x:\n    get:\n      summary: Look\n")
+    path.write_text(
+        "openapi: 3.1.0\npaths:\n  /x:\n    parameters:\n    get:\n      summary: Look\n      parameters:\n"
+        "      - {name: day, in: query, schema: {default: 2020-01-31}}\n"
+    )
     [operation] = load_document(path, base_url=store.address).operations
+    assert operation.parameters[0].schema == {"default": "2020-01-31"}  # a date would fit into no request
     assert (operation.name, operation.description, operation.base_url) == ("get_/x", "Look", store.address)
     with pytest.raises(ValueError, match="may have no user"):
         load_document(path, base_url="http://me:word@x")

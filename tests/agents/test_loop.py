@@ -1,11 +1,13 @@
 """The loop against a scripted model over HTTP: calls, budgets, consent, and every way that a model can misbehave."""
 
+import asyncio
 import json
 
 import pytest
 from scripted_endpoint import Refuse, Say, call
 
 from fulmen.agents.confirm import Answer, allow_named
+from fulmen.agents.endpoint_model import EndpointModel
 from fulmen.agents.model import ModelFailed
 from fulmen.agents.records import Budget
 from fulmen.chat.parser import TextDelta, ThinkingDelta, ToolCallStart
@@ -47,8 +49,6 @@ def test_other_servers_are_not_sent_what_only_fulmen_knows(endpoint, carry_out):
 
 
 def test_calls_that_run_together_overlap(endpoint, carry_out):
-    import asyncio
-
     both = asyncio.Event()
     waiting = 0
 
@@ -68,8 +68,6 @@ def test_calls_that_run_together_overlap(endpoint, carry_out):
 
 
 def test_results_stand_in_the_order_of_the_calls(endpoint, carry_out):
-    import asyncio
-
     async def wait(seconds: float) -> str:
         """Wait."""
         await asyncio.sleep(seconds)
@@ -306,8 +304,6 @@ def test_nobody_is_asked_about_a_dangerous_call_that_could_not_be_made(endpoint,
 
 
 def test_a_tool_that_fails_hangs_or_returns_bytes_is_a_message(endpoint, carry_out):
-    import asyncio
-
     async def hang() -> str:
         """Hang."""
         await asyncio.sleep(60)
@@ -352,6 +348,25 @@ def test_an_endpoint_that_fails_says_so(endpoint, carry_out, reply, reason):
     endpoint.say(reply)
     with pytest.raises(ModelFailed, match=reason):
         carry_out(timeout=1.0)
+
+
+def test_a_server_that_refuses_the_limit_is_asked_without_it_and_cut_off_all_the_same(endpoint, carry_out):
+    refusal = Refuse(400, "max_tokens is too large: 100000. This model supports at most 16384 completion tokens")
+    endpoint.say(refusal, "Done.", refusal, Say("ab" * 3000, endless=True))
+    assert carry_out()[1].outcome == "answered"
+    assert ["max_completion_tokens" in request for request in endpoint.requests] == [True, False]
+    _, ended = carry_out(budget=Budget(tokens=50))
+    assert (ended.outcome, len(endpoint.requests)) == ("tokens_spent", 4)
+
+
+def test_an_address_where_nothing_is(endpoint):
+    def connect(address):
+        asyncio.run(EndpointModel.connect(address))
+
+    with pytest.raises(ValueError, match="'localhost:1/v1' is no http or https address"):
+        connect("localhost:1/v1")
+    with pytest.raises(ModelFailed, match="http://127.0.0.1:9/v1 can't be reached: .*connect"):
+        connect("http://127.0.0.1:9/v1")
 
 
 def test_the_endpoints_own_word_for_usage_is_not_needed(endpoint, carry_out):

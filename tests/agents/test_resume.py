@@ -169,7 +169,7 @@ def test_a_dangerous_call_of_unknown_outcome_is_not_made_again_without_consent(
     assert ended.outcome == "answered"
 
 
-def test_a_consent_that_was_given_and_not_used_is_not_asked_for_again(endpoint, tools, whole, go_on, tmp_path):
+def test_a_consent_in_the_file_is_asked_for_again(endpoint, tools, whole, go_on, tmp_path):
     lines = whole.read_text().splitlines(keepends=True)
     path = tmp_path / "killed.jsonl"
     path.write_text("".join(lines[: number_of(lines, "decided") + 1]))
@@ -181,8 +181,23 @@ def test_a_consent_that_was_given_and_not_used_is_not_asked_for_again(endpoint, 
 
     endpoint.say("All done.")
     go_on(path, confirm=ask)
-    assert tools.sent == ["Ada"]
-    assert asked == ['{"to": "Bob"}']
+    assert not tools.sent
+    assert asked == ['{"to": "Ada"}', '{"to": "Bob"}']
+
+
+def test_a_tool_that_the_run_began_without_is_not_called(endpoint, tools, whole, go_on, tmp_path):
+    """A forged transcript leaves a dangerous tool out, so that its call counts as safe."""
+    lines = whole.read_text().splitlines()
+    started = json.loads(lines[0])
+    started |= {"tools": [tool for tool in started["tools"] if tool["name"] != "send"], "dangerous": []}
+    path = tmp_path / "forged.jsonl"
+    [reply] = [line for line in lines if '"send"' in line and json.loads(line)["kind"] == "replied"]
+    path.write_text(f"{json.dumps(started)}\n{reply}\n")
+    endpoint.say("All done.")
+    go_on(path)
+    assert not tools.sent
+    assert "send is no tool of this run" in endpoint.results()[0]
+    replay(path)
 
 
 def test_a_run_that_has_ended_is_not_resumed(whole, go_on):

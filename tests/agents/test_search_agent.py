@@ -125,6 +125,8 @@ def test_a_passage_keeps_its_number_through_all_searches(endpoint, ask):
         ("Some text\n\n[2] and more.", ["web_search"]),
         ({"weather": "fine", "rain": 0}, ["web_search"]),
         (["one", "two"], ["web_search", "web_search"]),
+        ('[{"text": "half \\ud83d", "url": "http://a"}]', ["http://a"]),
+        ("[" * 900 + "]" * 900, ["web_search"]),
     ],
 )  # fmt: skip
 def test_any_search_tool_will_do(endpoint, ask, result, places):
@@ -158,5 +160,6 @@ def test_a_search_agent_needs_its_tool(ask):
 
 def test_citations_are_read_in_order_and_once():
     assert citations("Seven [2], or eight [1, 3], or seven [2]; not a[i] or [x].") == (2, 1, 3)
+    assert citations(f"[{'1' * 5000}]") == ()  # more digits than Python reads
     sources = [Source(number=number, place=str(number), text=json.dumps(number)) for number in (1, 2)]
     assert [source.number for source in cited_sources("[2] [5] [1]", sources)] == [2, 1]

@@ -221,6 +221,45 @@ def test_what_can_not_be_used_is_refused_with_the_reason(agent, arguments, reaso
     assert reason in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "warnings"),
+    [
+        (("Hi.", "--threads", 1, "--think", 0), ["--think has no effect with --endpoint", "--threads has no effect"]),
+        (("Hi.", "--auth", "A=B"), ["--auth has no effect without --openapi"]),
+        (("Hi.", "--no-plan"), ["--plan has no effect without --agent search"]),
+        (("Hi.", "--seed", 1), []),
+        (("--resume", "none.jsonl", "--max-steps", 9), ["--max-steps has no effect with --resume"]),
+        (("--replay", "none.jsonl", "--yes", "x"), ["--endpoint has no effect with --replay", "--yes has no effect"]),
+    ],
+)
+def test_options_without_effect_are_named(endpoint, agent, arguments, warnings):
+    endpoint.say("Hello.")
+    said = agent(*arguments).stderr
+    assert said.count("has no effect") == len(warnings)
+    for warning in warnings:
+        assert warning in said
+
+
+def test_a_server_without_tools_is_refused_with_the_reason(agent, tmp_path):
+    server = "import asyncio; from mcp.server.lowlevel import Server; from fulmen.tools.mcp_server import serve_stdio"
+    (tmp_path / "empty.py").write_text(f"{server}\nasyncio.run(serve_stdio(Server('empty')))\n")
+    result = agent("Go.", "--mcp", f"empty={sys.executable} {tmp_path / 'empty.py'}")
+    assert isinstance(result.exception, ConnectionError)
+    assert "the MCP server 'empty' does not list its tools" in str(result.exception)
+
+
+def test_an_operation_whose_schema_is_wrong_is_left_out(endpoint, agent, tmp_path):
+    wrong = {"name": "x", "in": "query", "schema": {"type": "file"}}
+    path = {"get": {"operationId": "look"}, "put": {"operationId": "change", "parameters": [wrong]}}
+    document = {"openapi": "3.1.0", "servers": [{"url": "http://127.0.0.1:9"}], "paths": {"/x": path}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    endpoint.say("Hello.")
+    result = agent("Look.", "--openapi", tmp_path / "api.json")
+    assert result.stdout == "Hello.\n"
+    assert "no tool is made of change: change.parameters.properties.x.type is 'file'" in result.stderr
+    assert [tool["function"]["name"] for tool in endpoint.requests[0]["tools"]] == ["look"]
+
+
 def test_an_endpoint_that_fails_leaves_a_run_that_goes_on(endpoint, agent, tmp_path):
     path = tmp_path / "run.jsonl"
     endpoint.say(Say(calls=(call("calculator", expression="2+3"),)), Refuse(400, "out of order"))
@@ -246,6 +285,25 @@ def test_a_transcript_does_not_reach_out_unless_the_user_agrees(endpoint, agent,
     assert "asks the model at" in str(result.exception)
     assert not endpoint.requests
     assert agent("--resume", path, *option).stdout == "Hello.\n"
+
+
+def test_a_transcript_does_not_work_with_folders_unless_the_user_agrees(endpoint, agent, tmp_path):
+    path, option = tmp_path / "run.jsonl", ("--tools", f"edit:{tmp_path}")
+    endpoint.say(Refuse(400))
+    agent("Look.", *option, "--transcript", path)
+    assert f"works with edit:{tmp_path}" in str(agent("--resume", path).exception)
+    endpoint.say("Nothing.")
+    assert agent("--resume", path, *option).stdout == "Nothing.\n"
+
+
+def test_a_run_goes_on_from_another_folder(endpoint, agent, marks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    endpoint.say(Refuse(400))
+    agent("Count.", "--mcp", "servers.json", "--transcript", "run.jsonl")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    endpoint.say("Hello.")
+    assert agent("--resume", "../run.jsonl", "--mcp", "../servers.json").stdout == "Hello.\n"
 
 
 def killed(endpoint, folder, mark, *arguments):
@@ -323,6 +381,23 @@ def test_the_user_is_asked_at_the_terminal(endpoint, at_terminal, tmp_path, type
     assert program.end() == 0
     assert (tmp_path / "work" / "a.txt").exists() == written
     assert endpoint.results()[0].startswith("Not called") != written
+
+
+def test_the_question_is_not_written_into_the_file_that_gets_the_answer(endpoint, tmp_path):
+    (tmp_path / "work").mkdir()
+    endpoint.say(Say(calls=(call("write_file", path="a.txt", content="x"),)), "Finished.")
+    options = ("Write.", "--tools", f"edit:{tmp_path / 'work'}", "--endpoint", endpoint.address)
+    home = os.environ["FULMEN_HOME"]
+    program = Terminal("sh", "-c", f'exec "$@" > {tmp_path}/answer', "sh", *COMMAND, *options, FULMEN_HOME=home)
+    try:
+        program.wait_for("Allow this call? [y/N]", 120)
+        program.type("y\r")
+        program.wait_for("Finished.")
+        assert program.end() == 0
+    finally:
+        program.close()
+    assert (tmp_path / "answer").read_text() == "Finished.\n"
+    assert (tmp_path / "work" / "a.txt").exists()
 
 
 def test_ctrl_c_stops_a_run_that_can_go_on(endpoint, agent, at_terminal, tmp_path):

@@ -1,4 +1,4 @@
-"""The chat page's files over HTTP: headers, caching, what is open; the page in a browser is in test_page.py."""
+"""The chat page's files over HTTP: headers, caching, what is open; the page in a browser is in page/."""
 
 import gzip
 import re

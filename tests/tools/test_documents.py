@@ -71,10 +71,23 @@ def test_a_cache_among_the_documents_is_none_of_them(folder):
     assert len(list((folder / "cache").iterdir())) == 1
 
 
-def test_a_damaged_index_is_made_anew(index, folder, tmp_path, caplog):
+def test_old_indexes_are_given_up(index, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("fulmen.tools.documents._MOST_KEPT", 2)
+    for number in range(4):
+        (folder / "kitchen.txt").write_text(f"Bake the bread for {number} minutes.\n")
+        assert citations(index, "bread")
+    kept = set((tmp_path / "cache").iterdir())
+    assert len(kept) == 2
+    assert citations(DocumentIndex(FileRoot(folder), cache=tmp_path / "cache"), "bread")
+    assert set((tmp_path / "cache").iterdir()) == kept
+
+
+@pytest.mark.parametrize(("name", "content"), [("params.index.json", "{"), ("data.csc.index.npy", "")])
+def test_a_damaged_index_is_made_anew(index, folder, tmp_path, caplog, name, content):
     found = citations(index, "emperors of Italy")
     [kept] = (tmp_path / "cache").iterdir()
-    (kept / "params.index.json").write_text("{")
+    assert (kept / name).exists()
+    (kept / name).write_text(content)
     again = DocumentIndex(FileRoot(folder), cache=tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         assert citations(again, "emperors of Italy") == found

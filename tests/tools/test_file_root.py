@@ -108,9 +108,9 @@ def test_writing(root):
     with pytest.raises(ToolError, match="there already"):
         root.write_text("deep/er/new.txt", "x", replace=False)
     script = root.folder / "main.py"
-    script.chmod(0o750)
+    script.chmod(0o777)  # more than the user's mask leaves to new files
     root.write_text("main.py", "print(2)\n", replace=True)
-    assert stat.S_IMODE(script.stat().st_mode) == 0o750
+    assert stat.S_IMODE(script.stat().st_mode) == 0o777
     assert script.read_text() == "print(2)\n"
 
 
@@ -141,6 +141,15 @@ def test_walking_skips_links_and_version_control(root):
     for path in ("linked", "..", "nowhere"):
         with pytest.raises(ToolError):
             list(root.walk(path))
+
+
+def test_a_file_that_goes_while_it_is_listed_is_left_out(root):
+    (root.folder / "zebra.txt").write_text("x")
+    found = []
+    for file in root.walk():
+        (root.folder / "zebra.txt").unlink(missing_ok=True)
+        found.append(file.path)
+    assert found == ["main.py", "notes/plan.md"]
 
 
 def test_a_root_that_is_not_there(tmp_path):

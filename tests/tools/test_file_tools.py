@@ -75,6 +75,13 @@ def test_writing_and_editing(folder, registry):
     assert (folder / "new/a.txt").read_text() == "one\n2\n"
 
 
+def test_an_edit_keeps_the_line_ends_of_a_file_from_windows(folder, registry):
+    (folder / "windows.txt").write_bytes(b"one\r\ntwo\r\nthree\r\n")
+    edited = answer(registry, "edit_file", {"path": "windows.txt", "old": "one\ntwo", "new": "1\n2"})
+    assert edited.content == "windows.txt is changed at line 1"
+    assert (folder / "windows.txt").read_bytes() == b"1\r\n2\r\nthree\r\n"
+
+
 @pytest.mark.parametrize(("old", "words"), [("absent", "0 times"), ("line 1", "111 times"), ("", "arguments.old")])
 def test_edits_that_are_not_clear_change_nothing(folder, registry, old, words):
     before = (folder / "notes.md").read_text()

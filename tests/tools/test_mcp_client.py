@@ -5,8 +5,10 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -208,6 +210,28 @@ def test_servers_that_can_not_be_used(endpoint, message):
 
     with pytest.raises(ConnectionError, match=message):
         asyncio.run(connect())
+
+
+def test_a_server_that_wants_a_key_says_so():
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments):
+            pass
+
+    async def connect(port):
+        async with McpConnection(McpEndpoint(name="x", url=f"http://127.0.0.1:{port}/mcp")):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ConnectionError, match="'x' can't be used: .*status 401 Unauthorized"):
+            asyncio.run(connect(server.server_port))
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

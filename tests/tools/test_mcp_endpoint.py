@@ -51,6 +51,7 @@ def test_a_file(tmp_path):
         ('{"mcpServers": {"a": {"command": "x", "args": [1]}}}', "mcpServers.a has 1 where a string"),
         ('{"mcpServers": {"a": {"command": "x", "timeout": true}}}', "timeout must be a number"),
         ('{"mcpServers": {"a": {"command": "x", "timeout": 0}}}', "must be positive"),
+        ('{"mcpServers": {"a": {"url": "http://x/sse", "type": "sse"}}}', "give the server's streamable HTTP address"),
         ('{"mcpServers": {"a": {}}}', "'a' needs a command or a URL"),
         ('{"mcpServers": {"a": {"url": "https://x", "command": "x"}}}', "and not both"),
         ('{"mcpServers": {"a": {"url": "ftp://x"}}}', "is no http or https address"),

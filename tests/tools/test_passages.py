@@ -38,6 +38,11 @@ of <b>light</b>.</p>
     assert second.text == "## List\none\ntwo\na\n  b"
 
 
+def test_html_may_leave_its_head_open():
+    [passage] = passages_of("a.html", "<!doctype html><head><title>T</title><body>\n<p>The city.\n<p>Its light.")
+    assert (passage.citation, passage.text) == ("a.html:2-3", "The city.\n\nIts light.")
+
+
 def test_one_endless_line_becomes_several_passages():
     words = " ".join(f"word{i}" for i in range(1000))
     passages = list(passages_of("a.txt", words))

@@ -1,6 +1,7 @@
 """The registry: whatever a model or a tool does wrong ends as a message that says so."""
 
 import asyncio
+import socket
 import sys
 import threading
 import time
@@ -55,6 +56,31 @@ def test_calls_that_make_no_sense(name, arguments, words):
     for word in words:
         assert word in result.content
     assert len(result.content) < 500
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"properties": {"a": {"$ref": "#nowhere"}}}, "refers to what is not in it: NoSuchAnchor: 'nowhere'"),
+        ({"$ref": "#"}, "have no end"),
+    ],
+)
+def test_a_schema_that_can_not_be_used_fails_the_call_alone(schema, words):
+    result = answer(ToolRegistry([tool(lambda _: "ran", parameters=schema)]), "tool", {"a": 1})
+    assert result.failed
+    assert words in result.content
+
+
+@pytest.mark.parametrize("key", ["$dynamicRef", "unevaluatedProperties"])
+def test_nothing_is_fetched_for_a_schema(key):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/schema"
+        schema = {"properties": {}, key: address if key == "$dynamicRef" else {"$ref": address}}
+        result = answer(ToolRegistry([tool(lambda _: "ran", parameters=schema)]), "tool", {"a": 1})
+        assert f"refers to what is not in it: Unresolvable: {address}" in result.content
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_no_tools_at_all():

@@ -6,10 +6,12 @@ goes as `reasoning_content`, or `reasoning` where a server calls it so; Fulmen's
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 from fulmen.agents.model import ContextFull, ModelFailed
 from fulmen.agents.records import Replied, plain
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, AsyncStream
     from openai.types.chat import ChatCompletionChunk
 
+_LIMIT_REFUSED = re.compile(r"max_(completion_)?tokens|in the completion")
+"""In the words of servers that want no more asked for than the model or its context holds."""
 _FINISHED = {"tool_calls": "stop", "function_call": "stop", "stop": "stop"}
 
 
@@ -92,8 +96,10 @@ class EndpointModel:
 
         Raises:
             ModelFailed: nothing answers there.
-            ValueError: `model` is not served there, or must be chosen.
+            ValueError: `model` is not served there, or must be chosen; or this is no address.
         """
+        if urlsplit(base_url).scheme not in ("http", "https"):
+            raise ValueError(f"{base_url!r} is no http or https address, as in http://127.0.0.1:8000/v1")
         try:
             import openai
         except ImportError:
@@ -105,8 +111,10 @@ class EndpointModel:
             with _endpoint_errors(base_url):
                 served = {card.id: card.owned_by async for card in await client.models.list()}
         except ModelFailed as error:
-            if not isinstance(error.__cause__, openai.NotFoundError) or model is None:
+            if not isinstance(error.__cause__, openai.NotFoundError):
                 raise
+            if model is None:
+                raise ModelFailed(f"{error}. Should the address end in /v1?") from error
         if model is None:
             if len(served) != 1:
                 raise ValueError(f"{base_url} serves {len(served)} models; name one of: {', '.join(served)}")
@@ -151,8 +159,7 @@ class EndpointModel:
             **self._options,
         }
         with _endpoint_errors(str(self._client.base_url)):
-            stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(**request)
-            async with stream:
+            async with await self._stream(request) as stream:
                 async for chunk in stream:
                     for delta in _take(reply, chunk):
                         watch(delta)
@@ -169,6 +176,20 @@ class EndpointModel:
             completion_tokens=max(completion_tokens, 1),
             warnings=reply.warnings,
         )
+
+    async def _stream(self, request: dict[str, Any]) -> "AsyncStream[ChatCompletionChunk]":
+        """Begin a reply; without its limit where that is too large for the server, as the limit is kept here too."""
+        import openai
+
+        stream: AsyncStream[ChatCompletionChunk]
+        try:
+            stream = await self._client.chat.completions.create(**request)
+        except openai.BadRequestError as error:
+            if not _LIMIT_REFUSED.search(error.message):
+                raise
+            del request["max_completion_tokens"]
+            stream = await self._client.chat.completions.create(**request)
+        return stream
 
 
 def _take(reply: _Reply, chunk: "ChatCompletionChunk") -> Iterator[Delta]:
@@ -233,6 +254,8 @@ def _endpoint_errors(base_url: str) -> Iterator[None]:
         raise ModelFailed(f"{base_url} refused the request with status {error.status_code}: {error.message}") from error
     except openai.APITimeoutError as error:
         raise ModelFailed(f"{base_url} did not answer in time") from error
+    except openai.APIConnectionError as error:
+        raise ModelFailed(f"{base_url} can't be reached: {error.__cause__ or error.message}") from error
     except openai.APIError as error:
         raise ModelFailed(f"{base_url}: {error.message}") from error
     except httpx.HTTPError as error:  # while a reply comes, version 2 of the client passes them on

@@ -190,6 +190,11 @@ class Run:
     async def _make(self, opened: OpenCall) -> None:
         """Make a call. Both ends of it are recorded, so that a kill between them is known as one."""
         self._record(Called(call_id=opened.call.id))
+        name = opened.call.name
+        if name in self._tools.names and name not in {spec.name for spec in self.state.started.tools}:
+            # Whether it is dangerous was settled when the run began, without this tool.
+            self._record_result(opened.call, f"Error: {name} is no tool of this run, which began without it", True)
+            return
         result = await self._tools.call(opened.call)
         self._record_result(opened.call, result.content, result.failed)
 

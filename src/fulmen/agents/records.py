@@ -157,7 +157,9 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resumed:
-    """The run goes on in another process. Calls that had begun and not returned are of unknown outcome."""
+    """The run goes on in another process. Calls that had begun and not returned are of unknown outcome, and what was
+    allowed before is asked about again: the file could say that it was allowed, whoever wrote it.
+    """
 
     kind: Literal["resumed"] = "resumed"
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fulmen.agents.agent import DATA_RULE, Agent
-from fulmen.agents.records import Source
+from fulmen.agents.records import Source, plain
 from fulmen.agents.state import RunState
 from fulmen.chat.message import Message, ToolCall
 
 NOT_FOUND = "Not found"
 """How an answer begins that says that the passages do not answer the question; it needs no citation."""
 
-_CITATION = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
+_CITATION = re.compile(r"\[(\d{1,9}(?:\s*,\s*\d{1,9})*)\]")
 _SYSTEM = (
     "You answer questions from what searches bring. Every passage of a result has a number in brackets. Support each "
     "statement of your answer by the number of the passage that says it, as in: The port is 8000 [2]. Cite only "
@@ -127,10 +127,9 @@ def _passages(content: str) -> list[tuple[str, str]]:
     A text is never cut by marks in it: a document could hold such marks, and speak in another one's name.
     """
     try:
-        value = json.loads(content)
+        return [(plain(place), plain(text)) for place, text in _read_passages(json.loads(content))]
     except (ValueError, RecursionError):
         return [("", content.strip())] if content.strip() else []
-    return _read_passages(value)
 
 
 def _read_passages(value: Any) -> list[tuple[str, str]]:

@@ -82,8 +82,8 @@ class RunState:
                 self.messages.append(Message(role="user", content=record.content))
             case Resumed():
                 for opened in self.open_calls:
-                    if opened.begun and opened.returned is None:
-                        opened.begun, opened.interrupted, opened.decided = False, True, None
+                    if opened.returned is None:  # a consent is no longer than the process that was given it
+                        opened.begun, opened.interrupted, opened.decided = False, opened.begun, None
             case Ended():
                 self.ended = record
 

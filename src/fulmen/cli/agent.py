@@ -1,12 +1,13 @@
 """`fulmen agent`: a model that carries out a task with tools. What was killed is resumed, what was run is replayed."""
 
+import sys
+
 import typer
 
 from fulmen.cli.agent_options import (
     AgentModelOption,
     AgentOption,
     AgentSystemOption,
-    ApiKeyOption,
     AuthOption,
     BaseUrlOption,
     EndpointOption,
@@ -20,11 +21,12 @@ from fulmen.cli.agent_options import (
     ResumeOption,
     SearchToolOption,
     TaskArgument,
-    ToolsOption,
     TranscriptOption,
     YesOption,
+    without_effect,
 )
 from fulmen.cli.options import (
+    ApiKeyOption,
     DeviceOption,
     MaxContextOption,
     QuantizeOption,
@@ -32,6 +34,7 @@ from fulmen.cli.options import (
     TemperatureOption,
     ThinkOption,
     ThreadsOption,
+    ToolsOption,
 )
 
 
@@ -83,6 +86,10 @@ def agent(
     if sum(choice is not None for choice in (task, resume, replay)) != 1:
         raise ValueError("give a task, --resume FILE or --replay FILE, and one of them only")
     setup = setup_from_options(context.params)
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    for warning in without_effect(given, setup.agent):
+        print(f"fulmen: {warning}", file=sys.stderr)
     if replay is not None:
         replay_run(replay)
     elif resume is not None:

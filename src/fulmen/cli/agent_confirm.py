@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.output import create_output
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
@@ -25,7 +26,9 @@ def terminal_confirm(console: Console) -> Confirm:
     async def confirm(question: Question) -> Answer:
         console.print(_card(question))
         try:
-            answer = await PromptSession[str]().prompt_async("Allow this call? [y/N] ")
+            # Where the card is: stdout may be a file that gets the answer.
+            terminal = create_output(always_prefer_tty=True)
+            answer = await PromptSession[str](output=terminal).prompt_async("Allow this call? [y/N] ")
         except EOFError:
             answer = ""
         allowed = answer.strip().lower() in ("y", "yes")

@@ -1,15 +1,12 @@
 """The options of `fulmen agent` that no other command has."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 TaskArgument = Annotated[str | None, typer.Argument(help="What is to be done.")]
-ToolsOption = Annotated[
-    list[str] | None,
-    typer.Option(help="calculator, python, files:FOLDER, edit:FOLDER, documents:FOLDER; may be given often."),
-]
 McpOption = Annotated[
     list[str] | None,
     typer.Option(help="An MCP server: NAME=COMMAND, NAME=URL, or a JSON file of servers; may be given often."),
@@ -43,9 +40,6 @@ AgentModelOption = Annotated[
 EndpointOption = Annotated[
     str | None, typer.Option(help="Ask the model behind this address instead of loading one.", metavar="URL")
 ]
-ApiKeyOption = Annotated[
-    str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.", show_default=False)
-]
 AgentSystemOption = Annotated[str | None, typer.Option(help="A system message instead of the agent's; '' for none.")]
 MaxStepsOption = Annotated[int, typer.Option(min=1, help="Most replies of the model.")]
 MaxWrittenOption = Annotated[int, typer.Option(min=1, help="Most tokens that the model may write in all.")]
@@ -59,3 +53,33 @@ ResumeOption = Annotated[
 ReplayOption = Annotated[
     Path | None, typer.Option(help="Show the run of this transcript again; no model and no tool is called.")
 ]
+
+_OF_A_LOCAL_MODEL = ("think", "max_context", "quantize", "device", "threads")
+_OF_AN_API = ("base_url", "auth")
+_OF_A_SEARCH = ("search_tool", "plan")
+_OF_A_NEW_RUN = (
+    "agent", "search_tool", "plan", "model", "system", "max_steps", "max_tokens", "reply_tokens", "transcript",
+    "temperature", "seed", *_OF_A_LOCAL_MODEL,
+)  # fmt: skip
+
+
+def without_effect(given: Collection[str], agent: str) -> tuple[str, ...]:
+    """Name the options on the command line that change nothing, each with the reason.
+
+    Example: `without_effect({"task", "endpoint", "threads"}, "assistant")` is
+    `("--threads has no effect with --endpoint",)`.
+    """
+    if "replay" in given:
+        rules = [("with --replay", tuple(name for name in given if name != "replay"))]
+    elif "resume" in given:
+        rules = [("with --resume: the run goes on as it began", _OF_A_NEW_RUN)]
+    else:
+        rules = [("with --endpoint", _OF_A_LOCAL_MODEL)] if "endpoint" in given else []
+        rules += [("without --openapi", _OF_AN_API)] if "openapi" not in given else []
+        rules += [("without --agent search", _OF_A_SEARCH)] if agent != "search" else []
+    return tuple(
+        f"--{name.replace('_', '-')} has no effect {reason}"
+        for reason, names in rules
+        for name in names
+        if name in given
+    )

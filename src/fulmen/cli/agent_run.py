@@ -109,10 +109,11 @@ def replay_run(path: Path) -> None:
         RuntimeError: the run ended without an answer, or has not ended.
     """
     started, records = read_transcript(path)
+    agent = agent_from_json(started.agent)
     view = AgentView(_console())
     view.show(started)
     state = RunState(started)
-    for record in replayed(agent_from_json(started.agent), state, records):
+    for record in replayed(agent, state, records):
         view.show(record)
     if state.ended is None:
         raise RuntimeError(f"the run has not ended; go on with it by: {_resume_command(path)}")

@@ -56,8 +56,9 @@ class AgentSetup:
 
     @property
     def reaches_out(self) -> tuple[str, ...]:
-        """What of it starts programs or talks to somebody, for a user who is to agree with it."""
+        """What of it starts programs, talks to somebody or works with files, for a user who is to agree with it."""
         named = {
+            "works with": tuple(word for word in self.tools if ":" in word),
             "starts or asks the MCP server": self.mcp,
             "sends requests of the API of": (self.openapi,),
             "at": (self.base_url,),
@@ -70,11 +71,13 @@ class AgentSetup:
 def setup_from_options(options: Mapping[str, Any]) -> AgentSetup:
     """Return the setup that the options of the command line ask for, paths made absolute."""
     given = {field.name: options[field.name] for field in dataclasses.fields(AgentSetup)}
-    openapi = given["openapi"]
+    openapi, model = given["openapi"], given["model"]
+    if model is not None and given["endpoint"] is None and Path(model).expanduser().is_dir():
+        given["model"] = str(Path(model).expanduser().resolve())
     given |= {
         "agent": given["agent"] or ("api" if openapi else "assistant"),
         "tools": tuple(map(_with_absolute_folder, given["tools"] or ())),
-        "mcp": tuple(given["mcp"] or ()),
+        "mcp": tuple(str(Path(text).resolve()) if _is_file_of_servers(text) else text for text in given["mcp"] or ()),
         "search_tool": tuple(given["search_tool"] or ()),
         "openapi": str(openapi.resolve()) if openapi else None,
     }
@@ -176,11 +179,14 @@ async def _registry(setup: AgentSetup, stack: AsyncExitStack, count_tokens: "Cou
         from fulmen.tools.mcp_client import McpConnection
         from fulmen.tools.mcp_endpoint import endpoint_from_text, endpoints_from_file
 
-        for endpoint in endpoints_from_file(Path(text)) if text.endswith(".json") else (endpoint_from_text(text),):
+        for endpoint in endpoints_from_file(Path(text)) if _is_file_of_servers(text) else (endpoint_from_text(text),):
             await (await stack.enter_async_context(McpConnection(endpoint))).attach(registry)
     if setup.openapi is not None:
         for tool in _api_tools(setup, setup.openapi, stack):
-            registry.add(tool, source="api")
+            try:
+                registry.add(tool, source="api")
+            except ValueError as error:
+                print(f"fulmen: no tool is made of {tool.name}: {error}", file=sys.stderr)
     return registry
 
 
@@ -215,6 +221,12 @@ def _api_tools(setup: AgentSetup, path: str, stack: AsyncExitStack) -> "tuple[To
     for text in skipped:
         print(f"fulmen: no tool is made of {text}", file=sys.stderr)
     return tools
+
+
+def _is_file_of_servers(text: str) -> bool:
+    """Whether a word of --mcp names a JSON file, and is no command that happens to end with one."""
+    is_one_word = "=" not in text and not any(map(str.isspace, text))
+    return text.endswith(".json") and (is_one_word or Path(text).is_file())
 
 
 def _with_absolute_folder(word: str) -> str:

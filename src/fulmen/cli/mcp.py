@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulmen.cli.options import DeviceOption, QuantizeOption, ThinkOption, ThreadsOption
+from fulmen.cli.options import ApiKeyOption, DeviceOption, QuantizeOption, ThinkOption, ThreadsOption, ToolsOption
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -29,17 +29,14 @@ def _mcp() -> None:
 
 @mcp.command()
 def serve(
-    tools: Annotated[
-        list[str] | None,
-        typer.Option(help="calculator, python, files:FOLDER, edit:FOLDER, documents:FOLDER; may be given often."),
-    ] = None,
+    tools: ToolsOption = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Offer this model as the tool chat.", metavar="MODEL")
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Ask --model at this address (http://HOST:PORT/v1) instead of loading it.")
     ] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.")] = None,
+    api_key: ApiKeyOption = None,
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP at /mcp instead of stdin and stdout.")] = False,
     host: Annotated[str, typer.Option(help="With --http: the address to listen on.")] = "127.0.0.1",
     port: Annotated[

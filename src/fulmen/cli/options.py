@@ -40,3 +40,10 @@ CacheOption = Annotated[float, typer.Option(min=0.001, help="Memory for keys, va
 ContextFileOption = Annotated[
     Path | None, typer.Option("--context", help="A file of `fulmen context save`, whose document the chat is about.")
 ]
+ToolsOption = Annotated[
+    list[str] | None,
+    typer.Option(help="calculator, python, files:FOLDER, edit:FOLDER, documents:FOLDER; may be given often."),
+]
+ApiKeyOption = Annotated[
+    str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.", show_default=False)
+]

@@ -115,7 +115,7 @@ def _power(base: Number, exponent: Number) -> Number:
         if base in (0, 1, -1) or bits * abs(exponent.numerator) <= _MAX_BITS:
             return Fraction(base**exponent.numerator)
         return float(base) ** exponent.numerator
-    if base < 0:
+    if base < 0 and exponent % 1:
         raise ValueError("a negative number has no power with a fraction as its exponent")
     return float(base) ** float(exponent)
 

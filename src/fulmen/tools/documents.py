@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _FORMAT = "2"
 """Of the cache: another way of cutting or indexing needs another number."""
 _MOST_BYTES = 4 << 20
+_MOST_KEPT = 30
+"""Indexes in the cache: each change of a folder makes another."""
 
 
 class DocumentIndex:
@@ -111,7 +113,7 @@ class DocumentIndex:
         if folder.is_dir():
             try:
                 return bm25s.BM25.load(folder, load_vocab=True)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, EOFError) as error:
                 _log.warning("The index %s is damaged and made anew: %s", folder, error)
                 shutil.rmtree(folder, ignore_errors=True)
         bm25 = bm25s.BM25(method="lucene")
@@ -165,5 +167,8 @@ def _keep(bm25: Any, folder: Path) -> None:
         except OSError:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+        kept = sorted(folder.parent.iterdir(), key=lambda one: one.stat().st_mtime_ns, reverse=True)
+        for old in kept[_MOST_KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         _log.warning("The index is not kept in %s: %s", folder, error)

@@ -111,7 +111,7 @@ class FileRoot:
         except UnicodeEncodeError as error:
             raise ToolError(f"the text has half a surrogate pair at character {error.start}") from None
         with self._parent(path, make=True) as (folder, name):
-            mode = 0o666
+            kept_mode = None
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
@@ -121,11 +121,13 @@ class FileRoot:
                     raise ToolError(f"{path} is no ordinary file and is not replaced")
                 if not replace:
                     raise ToolError(f"{path} is there already; edit it instead")
-                mode = stat.S_IMODE(status.st_mode)
+                kept_mode = status.st_mode & 0o777
             beside = f".{name[:100]}.{secrets.token_hex(4)}"
-            descriptor = _open(folder, beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path, mode)
+            descriptor = _open(folder, beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path)
             try:
                 with os.fdopen(descriptor, "wb") as file:
+                    if kept_mode is not None:
+                        os.fchmod(file.fileno(), kept_mode)  # the user's mask must not take from it
                     file.write(data)
                 os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError as error:
@@ -182,13 +184,16 @@ def _walk(descriptor: int, path: str) -> Iterator[FoundFile]:
             finally:
                 os.close(child)
         elif entry.is_file(follow_symlinks=False):
-            status = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+            try:
+                status = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:  # gone meanwhile
+                continue
             yield FoundFile(path=below, size=status.st_size, changed_ns=status.st_mtime_ns)
 
 
-def _open(folder: int, name: str, flags: int, path: str, mode: int = 0o666) -> int:
+def _open(folder: int, name: str, flags: int, path: str) -> int:
     try:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
     except OSError as error:
         raise ToolError(_refusal(error, name, path)) from error
 

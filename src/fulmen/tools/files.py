@@ -1,6 +1,7 @@
 """Tools that list, read, search, write and edit files below a folder."""
 
 import fnmatch
+import re
 from typing import Annotated
 
 import regex
@@ -118,6 +119,8 @@ class _WritingFiles:
             new: what stands there instead.
         """
         text = self._root.read_text(path)
+        if "\r\n" in text:  # which reading does not show, so that no model writes it
+            old, new = (re.sub(r"\r?\n", "\r\n", piece) for piece in (old, new))
         count = text.count(old)
         if count != 1:
             advice = "read it and copy the piece exactly" if count == 0 else "give more of what stands around it"

@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 _LAST_WORDS = 400
+_BROKEN = (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError)
 
 
 class McpConnection:
@@ -61,6 +62,7 @@ class McpConnection:
         self._closing = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._stderr: IO[str] | None = None
+        self._refusal = ""
 
     async def __aenter__(self) -> "McpConnection":
         """Connect; ConnectionError says why it did not work."""
@@ -75,7 +77,7 @@ class McpConnection:
         """The server's tools, as it lists them now.
 
         Raises:
-            ToolError: the server does not answer, or has no tools.
+            ConnectionError: the server does not answer, or has no tools.
         """
         client = await self._connected()
         listed: list[ServerTool] = []
@@ -88,8 +90,9 @@ class McpConnection:
                     cursor = page.next_cursor
                     if cursor is None:
                         return tuple(map(self._tool, listed))
-        except (MCPError, TimeoutError) as error:
-            raise ToolError(f"the MCP server {self.endpoint.name!r} does not list its tools: {_said(error)}") from error
+        except (*_BROKEN, TimeoutError) as error:
+            reason = f"the MCP server {self.endpoint.name!r} does not list its tools: {_said(error)}"
+            raise ConnectionError(reason) from error
 
     async def attach(self, registry: ToolRegistry) -> tuple[str, ...]:
         """Offer all of the server's tools; returns the names under which they are offered.
@@ -119,10 +122,13 @@ class McpConnection:
         )
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> object:
-        client = await self._connected()
+        try:
+            client = await self._connected()
+        except ConnectionError as error:
+            raise ToolError(f"{error}. Go on without its tools") from error
         try:
             result = await client.call_tool(name, dict(arguments))
-        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+        except _BROKEN as error:
             if await _alive(client):
                 raise ToolError(f"the MCP server refused the call: {_said(error)}") from error
             self._client = None
@@ -139,10 +145,7 @@ class McpConnection:
         async with self._connecting:
             if self._client is None or self._keeper is None or self._keeper.done():
                 await self._disconnect()
-                try:
-                    await self._connect()
-                except ConnectionError as error:
-                    raise ToolError(f"{error}. Go on without its tools") from error
+                await self._connect()
             assert self._client is not None
             return self._client
 
@@ -162,10 +165,10 @@ class McpConnection:
             return
         with suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait({self._keeper}, timeout=_CLOSE_SECONDS)
-        reason = f"no answer within {self.endpoint.connect_timeout:g} seconds"
+        reason = f"no answer within {self.endpoint.connect_timeout:g} seconds{self._last_words()}"
         if self._keeper.done() and not self._keeper.cancelled() and (error := self._keeper.exception()) is not None:
             reason = _said(error)
-        raise ConnectionError(f"the MCP server {self.endpoint.name!r} can't be used: {reason}{self._last_words()}")
+        raise ConnectionError(f"the MCP server {self.endpoint.name!r} can't be used: {reason}")
 
     async def _disconnect(self) -> None:
         self._closing.set()
@@ -188,7 +191,9 @@ class McpConnection:
                 client = Client(stdio_client(parameters, errlog=self._stderr))
             else:
                 timeout = httpx2.Timeout(endpoint.connect_timeout, read=endpoint.timeout)
-                http = httpx2.AsyncClient(headers=dict(endpoint.headers), timeout=timeout)
+                http = httpx2.AsyncClient(
+                    headers=dict(endpoint.headers), timeout=timeout, event_hooks={"response": [self._note_refusal]}
+                )
                 await stack.enter_async_context(http)
                 client = Client(streamable_http_client(endpoint.url, http_client=http))
             try:
@@ -199,8 +204,15 @@ class McpConnection:
                 opened.set_result(entered)
             await self._closing.wait()
 
+    async def _note_refusal(self, response: httpx2.Response) -> None:
+        """Keep the status of an error, of which the library says only that there was one."""
+        if response.is_error:
+            self._refusal = f" (status {response.status_code} {response.reason_phrase})"
+
     def _last_words(self) -> str:
-        """The end of what the server wrote to stderr: usually why it does not run."""
+        """Usually why a server can't be used: the end of what it wrote to stderr, or its status."""
+        if self.endpoint.url:
+            return self._refusal
         if self._stderr is None or self._stderr.closed:
             return ""
         self._stderr.seek(0)
@@ -213,7 +225,7 @@ async def _alive(client: Client) -> bool:
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             await client.list_tools(cache_mode="bypass")
-    except (MCPError, TimeoutError, RuntimeError, anyio.ClosedResourceError, anyio.BrokenResourceError):
+    except (*_BROKEN, TimeoutError, RuntimeError):
         return False
     return True
 

@@ -102,6 +102,8 @@ def _endpoint(name: str, entry: Any, where: str) -> McpEndpoint:
             raise ValueError(f"{where}.{key} is not known; known are {', '.join([*known, *numbers])}")
         elif not isinstance(value, known[key]):
             raise ValueError(f"{where}.{key} must be {_KINDS[known[key]]}, not {value!r:.60}")
+    if entry.get("type") == "sse":
+        raise ValueError(f"{where}.type is 'sse', which MCP has given up: give the server's streamable HTTP address")
     args = [entry["command"], *entry.get("args", [])] if "command" in entry else []
     for word in (*args, *entry.get("env", {}).values(), *entry.get("headers", {}).values()):
         if not isinstance(word, str):

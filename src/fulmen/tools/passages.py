@@ -105,7 +105,8 @@ def _pieces(line: str) -> Iterator[str]:
 class _Text(HTMLParser):
     """The text of a page by lines of its source; headings as in Markdown, so that one cutter serves both."""
 
-    _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "head"})
+    # Not `head`, which need not be closed: what it holds is among these or has no text.
+    _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "title"})
     _BLOCKS = frozenset(
         {"p", "div", "li", "tr", "br", "pre", "table", "ul", "ol", "section", "article", "blockquote", "dt", "dd"}
     )

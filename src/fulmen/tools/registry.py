@@ -16,6 +16,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from fulmen.chat.message import ToolCall, ToolSpec
 from fulmen.chat.schema import check_schema
@@ -96,7 +98,8 @@ class ToolRegistry:
             place = error.json_path.replace("$", f"{name}.parameters", 1)
             raise ValueError(f"{place} is no JSON schema: {error.message:.200}") from None
         self._tools[name] = tool
-        self._validators[name] = Draft202012Validator({"type": "object", **tool.parameters})
+        # Without a registry of its own, the validator would fetch what a schema refers to from anywhere.
+        self._validators[name] = Draft202012Validator({"type": "object", **tool.parameters}, registry=Registry())
         return name
 
     def remove(self, name: str) -> None:
@@ -129,9 +132,14 @@ class ToolRegistry:
         if call.name not in self._tools:
             raise ToolError(self._unknown(call.name))
         arguments = _read(call.arguments)
-        errors = sorted(
-            self._validators[call.name].iter_errors(arguments), key=lambda error: list(map(str, error.path))
-        )
+        try:
+            errors = sorted(
+                self._validators[call.name].iter_errors(arguments), key=lambda error: list(map(str, error.path))
+            )
+        except Unresolvable as error:
+            raise ToolError(f"{call.name} can't be called: its schema refers to what is not in it: {error}") from None
+        except RecursionError:
+            raise ToolError(f"{call.name} can't be called: its schema or the arguments have no end") from None
         if errors:
             raise ToolError("; ".join(dict.fromkeys(map(_complaint, errors[:_MOST_COMPLAINTS]))))
         return arguments
@@ -169,7 +177,7 @@ class ToolRegistry:
             raise ToolError(f"{name} was interrupted") from None
         except (Exception, SystemExit) as error:
             if limit.expired() and isinstance(error, TimeoutError):
-                raise ToolError(f"{name} did not finish within {seconds:g} seconds and was stopped") from None
+                raise ToolError(f"{name} did not finish within {seconds:g} seconds and is not waited for") from None
             raise ToolError(f"{name} failed: {_reason(error)}") from error
 
     def _cut(self, text: str) -> str:

@@ -4,13 +4,11 @@ Every visit is watched: a console message, an uncaught error, a dialog or a requ
 not expect fails it. Conditions are waited for; nothing sleeps.
 """
 
+import dataclasses
 import os
 
 import pytest
 from browsing import Visit, chromium, chromium_path
-from scripted import ScriptedService
-
-from fulmen.server.served_model import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +21,9 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(tokenizer, template):
-    return ServedModel(
-        name="scripted",
-        service=ScriptedService(tokenizer),
-        tokenizer=tokenizer,
-        template=template,
-        max_context=100_000,
-        thinking_budget=8_000,
-    )
+def served(served):
+    """The scripted model with room for a conversation and a budget to think."""
+    return dataclasses.replace(served, max_context=100_000, thinking_budget=8_000)
 
 
 @pytest.fixture

@@ -202,6 +202,70 @@ def test_two_tabs_share_the_conversations(visit, say):
     expect(other.get_by_role("button", name="From the first tab", exact=True)).to_be_visible()
 
 
+BUDGET = """(id) => new Promise((resolve) => {
+  const opening = indexedDB.open("fulmen");
+  opening.onsuccess = () => {
+    const asking = opening.result.transaction("conversations").objectStore("conversations").get(id);
+    asking.onsuccess = () => resolve(asking.result.options.budget);
+  };
+})"""
+
+
+def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
+    say(Script(text="Begun and ended.", holds_behind="Begun"))
+    visit.say("In two tabs")
+    expect(visit.replies.locator(".prose")).to_have_text("Begun")
+    other = visit.context.new_page()
+    other.goto(visit.page.url)
+    expect(other.locator("li.message.assistant")).to_contain_text("You stopped this reply.")
+    served.service.go_on.set()
+    expect(visit.replies.get_by_role("button", name="Write the reply again")).to_be_visible()
+    other.get_by_role("slider", name="Thinking").press("Home")  # it saves the conversation as it knows it
+    until(lambda: other.evaluate(BUDGET, visit.page.url.partition("#")[2]) == 0)
+    visit.page.reload()
+    expect(visit.replies).to_contain_text("Begun and ended.")
+
+
+def test_what_one_tab_deletes_is_gone_in_the_other(visit, say):
+    say("Hello.")
+    visit.ask("A secret")
+    other = visit.context.new_page()
+    other.goto(visit.page.url)
+    expect(other.locator("li.message.assistant")).to_contain_text("Hello.")
+    visit.page.get_by_role("button", name="Delete A secret").focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(other.locator("li.message")).to_have_count(0)
+    other.get_by_role("slider", name="Thinking").press("Home")  # nothing brings it back
+    other.reload()
+    expect(other.get_by_role("slider", name="Thinking")).to_be_visible()
+    expect(other.get_by_role("button", name="A secret", exact=True)).to_have_count(0)
+
+
+def test_a_reply_that_is_the_same_is_announced_again(visit, say):
+    say("Yes.", Script(text="Yes.", holds_behind="Y"))
+    status = visit.page.get_by_role("status")
+    visit.ask("One?")
+    expect(status).to_have_text("The reply is finished: Yes.")
+    visit.say("Two?")
+    expect(visit.replies.last.locator(".prose")).to_have_text("Y")
+    expect(status).to_have_text("")
+
+
+def test_options_are_lost_by_no_slip_of_the_mouse(visit):
+    visit.page.get_by_role("button", name="Options").click()
+    dialog = visit.page.get_by_role("dialog", name="Options")
+    dialog.get_by_label("Temperature").fill("0.33")
+    box = dialog.bounding_box()
+    inside = {"clientX": box["x"] + box["width"] - 1, "clientY": box["y"] + 50}  # where a scroll bar would be
+    dialog.dispatch_event("mousedown", inside)
+    dialog.get_by_role("button", name="Save").click()
+    visit.page.get_by_role("button", name="Options").click()
+    expect(dialog.get_by_label("Temperature")).to_have_value("0.33")
+    dialog.dispatch_event("mousedown", {"clientX": 1, "clientY": 1})
+    expect(dialog).to_have_count(0)
+
+
 def test_reply_goes_on_while_another_conversation_is_read(visit, say, served):
     say(Script(text="Begun and ended.", holds_behind="Begun"))
     visit.say("In the background")

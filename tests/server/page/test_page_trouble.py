@@ -177,6 +177,17 @@ def test_failure_in_the_middle_keeps_what_has_come(visit, say):
     expect(visit.page.get_by_label("Branch 2 of 2")).to_be_visible()
 
 
+def test_a_stream_that_was_garbled_is_tried_again(visit, say):
+    say("Whole.")
+    garbled = {"body": "data: {no json\n\n", "content_type": "text/event-stream"}
+    visit.context.route("**/v1/chat/completions", lambda route: route.fulfill(**garbled))
+    visit.say("Hello")
+    expect(visit.page.get_by_role("alert")).to_contain_text("garbled the reply")
+    visit.context.unroute("**/v1/chat/completions")
+    visit.page.get_by_role("button", name="Try again").click()
+    expect(visit.replies).to_contain_text("Whole.")
+
+
 def test_server_that_can_not_be_reached(visit, say):
     say("Back again.")
     visit.context.set_offline(True)
@@ -301,7 +312,11 @@ def test_export(visit, say):
     say("<think>\nhm\n</think>\n\nIn ```` fences.")
     visit.ask("Export/me")
     for item, name in (("As Markdown", "Export-me.md"), ("As JSON", "Export-me.json")):
-        visit.page.locator("summary[aria-label=Export]").click()
+        menu = visit.page.locator("summary[aria-label=Export]")
+        menu.click()
+        menu.press("Escape")
+        expect(visit.page.get_by_role("button", name=item)).to_be_hidden()
+        menu.press("Enter")
         with visit.page.expect_download() as download:
             visit.page.get_by_role("button", name=item).click()
         assert download.value.suggested_filename == name

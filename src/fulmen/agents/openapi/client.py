@@ -5,6 +5,7 @@ Redirects are not followed: they could lead anywhere. What comes back is read up
 
 import json
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -19,6 +20,8 @@ from fulmen.tools.tool import ToolError
 
 _MAX_BYTES = 1_000_000
 _TIMEOUT = 30.0
+_HALF_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,2}\Z")
+"""At the end of a text in UTF-8; half of one would make it binary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ async def _read(response: httpx.Response) -> tuple[bytes, bool]:
     async for piece in response.aiter_bytes():
         data += piece
         if len(data) > _MAX_BYTES:
-            return data[:_MAX_BYTES], True
+            return _HALF_CHARACTER.sub(b"", data[:_MAX_BYTES]), True
     return data, False
 
 

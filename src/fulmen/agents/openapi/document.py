@@ -125,8 +125,16 @@ def _parse(path: Path) -> Mapping[str, Any]:
             import yaml
         except ImportError:
             raise ValueError("YAML needs the package `pyyaml`: pip install 'fulmen[agents]'") from None
+
+        class Loader(yaml.SafeLoader):
+            """Leaves dates the texts that they are in JSON."""
+
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, form) for tag, form in pairs if tag != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
         try:
-            data = yaml.safe_load(text)
+            data = yaml.load(text, Loader=Loader)
         except yaml.YAMLError as error:
             raise ValueError(f"it is no YAML: {error}") from None
     else:
@@ -164,7 +172,7 @@ class _Reader:
     def _operation(self, path: str, method: str, item: Mapping[str, Any], operation: Mapping[str, Any]) -> Operation:
         parameters: dict[tuple[str, str], Parameter] = {}
         for holder in (item, operation):  # what the operation says beats what its path says
-            for entry in holder.get("parameters", ()):
+            for entry in self._list(holder.get("parameters"), "parameters"):
                 parameter = self._parameter(self._object(entry, "parameters"))
                 if parameter is not None:
                     parameters[parameter.name, parameter.place] = parameter
@@ -221,15 +229,22 @@ class _Reader:
 
     def _server(self, *holders: Mapping[str, Any]) -> str:
         """The first server that the operation, its path or the document names."""
-        servers: Any = next((holder["servers"] for holder in holders if holder.get("servers")), [])
+        servers = next((self._list(holder["servers"], "servers") for holder in holders if holder.get("servers")), [])
         if not servers:
             raise ValueError("the document names no server: give a base URL")
         server = self._object(servers[0], "servers[0]")
         url = str(server.get("url", ""))
-        for name, variable in self._object(server.get("variables", {}), "servers[0].variables").items():
-            url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
+        for name, variable in self._object(server.get("variables") or {}, "servers[0].variables").items():
+            default = self._object(variable, f"servers[0].variables.{name}").get("default", "")
+            url = url.replace(f"{{{name}}}", str(default))
         _check_url(url, "its server's URL")
         return url
+
+    def _list(self, node: object, where: str) -> list[Any]:
+        """Return a list of the document; what is left empty is an empty one."""
+        if not isinstance(node, list | None):
+            raise ValueError(f"{where} must be a list, not {node!r:.60}")
+        return node or []
 
     def _object(self, node: object, where: str) -> Mapping[str, Any]:
         """Return an object of the document, behind its reference if it is one."""

@@ -34,11 +34,19 @@ export async function* streamChat(body, signal) {
   const response = await request("v1/chat/completions", { method: "POST", headers, body: JSON.stringify(body), signal });
   for await (const data of events(response.body, signal)) {
     if (data === "[DONE]") return;
-    const chunk = JSON.parse(data);
+    const chunk = readChunk(data);
     if (chunk.error) throw new ApiError("failed", chunk.error.message);
     yield chunk;
   }
   throw new ApiError("cut", "The stream ended before the reply did.");
+}
+
+function readChunk(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw new ApiError("cut", "Something on the way garbled the reply.");
+  }
 }
 
 /** Yield the data of server-sent events, however the bytes were cut. */

@@ -2,7 +2,7 @@
 
 import { html, render, useEffect, useRef, useState } from "./vendor/htm/preact.js";
 import { Composer } from "./composer.js";
-import { toMarkdown } from "./conversation.js";
+import { toJson, toMarkdown } from "./conversation.js";
 import { KeyDialog, OptionsDialog, ShortcutsDialog } from "./dialogs.js";
 import { Icon, IconButton, THEMES, download, setTheme, theme } from "./look.js";
 import { Session } from "./session.js";
@@ -33,7 +33,7 @@ function App({ session }) {
       <${Sidebar} session=${session} onBegin=${begin} onClose=${() => setDrawer(false)} isDrawer=${drawer} />
       <div class="scrim" onClick=${() => setDrawer(false)} />
       <main>
-        <${Header} session=${session} onMenu=${() => setDrawer(true)} onBegin=${begin} onDialog=${setDialog} />
+        <${Header} session=${session} isDrawer=${drawer} onMenu=${() => setDrawer(true)} onBegin=${begin} onDialog=${setDialog} />
         <${Notices} session=${session} />
         <${Transcript} session=${session} composer=${composer} />
         <${Composer} session=${session} field=${composer} onDialog=${setDialog} />
@@ -46,13 +46,14 @@ function App({ session }) {
   `;
 }
 
-function Header({ session, onMenu, onBegin, onDialog }) {
+function Header({ session, isDrawer, onMenu, onBegin, onDialog }) {
   const { conversation } = session;
   return html`<header class="top">
-    <${IconButton} icon="menu" label="Conversations" class="icon-button only-narrow" onClick=${onMenu} />
+    <${IconButton} icon="menu" label="Conversations" class="icon-button only-narrow" aria-expanded=${isDrawer}
+      onClick=${onMenu} />
     <h1>${conversation.title || "New conversation"}</h1>
     ${session.model && html`<span class="model only-wide"><span class="off-screen">Model: </span>${session.model.id}</span>`}
-    <div class="actions" role="toolbar" aria-label="Page">
+    <div class="actions" role="group" aria-label="Page">
       <${ExportMenu} conversation=${conversation} />
       <${IconButton} icon="options" label="Options" onClick=${() => onDialog("options")} />
       <${IconButton} icon="keyboard" label="Keyboard shortcuts" class="icon-button only-wide"
@@ -67,18 +68,24 @@ function ExportMenu({ conversation }) {
   const menu = useRef(null);
   if (!conversation.leaf) return null;
   const name = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "conversation";
-  const save = (ending, text, type) => () => {
-    download(`${name}.${ending}`, text, type);
+  const save = (ending, textOf, type) => () => {
+    download(`${name}.${ending}`, textOf(conversation), type);
     menu.current.open = false;
   };
   const leave = (event) => {
     if (!menu.current.contains(event.relatedTarget)) menu.current.open = false;
   };
-  return html`<details class="menu" ref=${menu} onFocusOut=${leave}>
+  const keys = (event) => {
+    if (event.key !== "Escape" || !menu.current.open) return;
+    event.stopPropagation(); // it closes the menu, and stops no reply
+    menu.current.open = false;
+    menu.current.firstElementChild.focus();
+  };
+  return html`<details class="menu" ref=${menu} onFocusOut=${leave} onKeyDown=${keys}>
     <summary class="icon-button" aria-label="Export" title="Export"><${Icon} name="export" /></summary>
     <div class="menu-items">
-      <button type="button" onClick=${save("md", toMarkdown(conversation), "text/markdown")}>As Markdown</button>
-      <button type="button" onClick=${save("json", JSON.stringify(conversation, null, 2), "application/json")}>
+      <button type="button" onClick=${save("md", toMarkdown, "text/markdown")}>As Markdown</button>
+      <button type="button" onClick=${save("json", toJson, "application/json")}>
         As JSON, with all branches
       </button>
     </div>

@@ -13,9 +13,9 @@ export function Branches({ session, node }) {
     focusMessage(); // this message makes room for its sibling
     session.switchTo(all[at + step]);
   };
-  return html`<span class="branches" role="group" aria-label="Branches">
+  return html`<span class="branches" role="group" aria-label=${`Branch ${at + 1} of ${all.length}`}>
     <${IconButton} icon="left" label="Earlier branch" disabled=${at === 0 || session.isRunning} onClick=${go(-1)} />
-    <span aria-label=${`Branch ${at + 1} of ${all.length}`}>${at + 1} / ${all.length}</span>
+    <span aria-hidden="true">${at + 1} / ${all.length}</span>
     <${IconButton} icon="right" label="Later branch" disabled=${at === all.length - 1 || session.isRunning} onClick=${go(1)} />
   </span>`;
 }

@@ -93,6 +93,11 @@ export function toMarkdown(conversation) {
   return `${parts.join("\n\n")}\n`;
 }
 
+/** All branches, as they are kept. */
+export function toJson(conversation) {
+  return JSON.stringify(conversation, null, 2);
+}
+
 /** A tool call's arguments if they are a JSON object, else null. */
 export function readArguments(call) {
   try {

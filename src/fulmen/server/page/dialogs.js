@@ -21,8 +21,10 @@ function Dialog({ title, onClose, children }) {
     event.preventDefault();
     onClose();
   };
-  const outside = (event) => {
-    if (event.target === dialog.current) onClose();
+  const outside = ({ clientX, clientY }) => {
+    const { left, right, top, bottom } = dialog.current.getBoundingClientRect();
+    // Its scroll bar is inside, though the event's target is the same.
+    if (clientX < left || clientX > right || clientY < top || clientY > bottom) onClose();
   };
   return html`<dialog ref=${dialog} aria-label=${title} onCancel=${cancel} onMouseDown=${outside}>
     <div class="inside">
@@ -84,7 +86,7 @@ export function OptionsDialog({ session, onClose }) {
       <p id="tools-state" class=${problem ? "problem" : "hint"}>${problem ?? toolsHint(tools)}
         ${!draft.tools.trim() && html`<button type="button" class="link" onClick=${() => set({ tools: EXAMPLE })}>Insert an example</button>`}</p>
       <div class="pair">
-        <label class="field"><span>Temperature</span><input type="number" min="0" max="2" step="0.05" placeholder="the model’s"
+        <label class="field"><span>Temperature</span><input type="number" min="0" max="2" step="0.01" placeholder="the model’s"
           value=${draft.temperature ?? ""} onInput=${number("temperature")} /></label>
         <label class="field"><span>Most tokens of a reply</span><input type="number" min="1" step="1" placeholder="no limit"
           value=${draft.maxTokens ?? ""} onInput=${number("maxTokens")} /></label>

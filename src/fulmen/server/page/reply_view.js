@@ -41,14 +41,14 @@ export function Reply({ session, node, results }) {
 
 function Thinking({ node }) {
   const { stats, budget, status } = node;
-  const isOpen = status === "streaming" && !node.content && !node.calls.length;
+  const isThinking = status === "streaming" && !node.content && !node.calls.length;
   const tokens = thinkingTokens(stats);
   const spent = budget ? Math.min(tokens / budget, 1) : 0;
   const length = budget ? `${count(tokens)} of ${count(budget)} tokens` : `${count(tokens)} tokens`;
-  return html`<details class="thinking" data-running=${isOpen}>
+  return html`<details class="thinking" data-running=${isThinking}>
     <summary>
       <${Icon} name="thought" />
-      <span class="what">${isOpen ? "Thinking" : `Thought for ${duration(stats.thinkingSeconds)}`}</span>
+      <span class="what">${isThinking ? "Thinking" : `Thought for ${duration(stats.thinkingSeconds)}`}</span>
       <span class="length">${length}</span>
       ${budget > 0 && html`<meter aria-label="Thinking budget used" min="0" max="1" value=${spent}>${Math.round(spent * 100)}%</meter>`}
     </summary>

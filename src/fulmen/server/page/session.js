@@ -43,7 +43,7 @@ export class Session {
     this.#store = store;
     this.#loaded.set(this.conversation.id, this.conversation);
     if (!store.keeps) this.notice = "This browser keeps nothing: conversations are lost when the page is closed.";
-    this.#channel.onmessage = () => this.#list();
+    this.#channel.onmessage = () => this.#follow();
   }
 
   /** Call `listener` after each change; returns what ends that. */
@@ -195,6 +195,7 @@ export class Session {
     const reader = new ReplyReader(started.nodes[started.leaf]);
     const controller = new AbortController();
     this.#running.set(id, controller);
+    this.announcement = ""; // the same words would not be read out twice
     this.#put(started);
     showAddress(started);
     this.#save(id);
@@ -279,6 +280,18 @@ export class Session {
   async #list() {
     this.headers = await this.#store.list();
     this.#changed();
+  }
+
+  /** Another tab has changed something. What it deleted is forgotten here, too: the next save would bring it back. */
+  async #follow() {
+    const before = this.headers;
+    await this.#list();
+    const gone = before.map(({ id }) => id).filter((id) => !this.headers.some((header) => header.id === id));
+    for (const id of gone) {
+      this.#running.get(id)?.abort();
+      this.#loaded.delete(id);
+      if (id === this.conversation.id) this.create();
+    }
   }
 
   #changed() {

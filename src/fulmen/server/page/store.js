@@ -2,7 +2,8 @@
  * Conversations kept in the browser: IndexedDB, or memory where the browser keeps nothing.
  *
  * Two stores: the conversations, and a header for each, so that the list needs no conversation. Two tabs may write
- * the same conversation: messages are only ever added or filled, so the union of both is right.
+ * the same conversation: messages are only ever added or filled, so the union of both is right, where a reply that is
+ * done stays as it is: the other tab may have seen it cut.
  */
 
 const NAME = "fulmen";
@@ -44,7 +45,7 @@ class BrowserStore {
     const [conversations, headers] = this.#open("readwrite");
     const write = async () => {
       const stored = await result(conversations.get(conversation.id));
-      conversations.put({ ...conversation, nodes: { ...stored?.nodes, ...conversation.nodes } });
+      conversations.put({ ...conversation, nodes: union(stored?.nodes ?? {}, conversation.nodes) });
       headers.put(header(conversation));
     };
     await Promise.all([write(), ended(conversations.transaction)]);
@@ -103,6 +104,11 @@ class MemoryStore {
   async search(words) {
     return Array.from(this.#conversations.values()).filter((one) => holds(one, words)).map(({ id }) => id);
   }
+}
+
+function union(stored, written) {
+  const done = Object.entries(stored).filter(([, { status }]) => status === "done");
+  return { ...stored, ...written, ...Object.fromEntries(done) };
 }
 
 function header({ id, title, updated }) {
