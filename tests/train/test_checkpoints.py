@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_training import sample, trainer
+from tiny_training import CONFIG, sample, trainer
 
+from fulmen.config import hybrid_layers
 from fulmen.parallel.ranks import Ranks
 from fulmen.train import checkpoints
 from fulmen.train.checkpoints import CheckpointStore, CheckpointWriteError
@@ -82,6 +84,80 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, dama
         assert store.newest().step == 1
     store.save(2, made, {"stage": "first"})  # the run comes by again
     assert store.newest().step == 2
+
+
+def damage(folder: Path, step: int) -> None:
+    (folder / "checkpoints" / f"step-{step:08}" / "progress.json").write_text("{")
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_good_one(tmp_path: Path) -> None:
+    made, store = trainer(), make_store(tmp_path)
+    for step in (1, 2):
+        store.save(step, made, {})
+    damage(tmp_path, 2)
+    with pytest.warns(UserWarning, match="step-00000002 is damaged"):
+        assert store.newest().step == 1
+    one = make_store(tmp_path, keep=1)
+    one.save(1, made, {})  # the run went on from step 1, and it is time to save before it is at step 2 again
+    assert names(tmp_path) == ["step-00000001"]
+    assert one.newest().step == 1
+
+
+def test_a_run_does_not_silently_begin_anew_where_all_is_damaged(tmp_path: Path) -> None:
+    made, store = trainer(), make_store(tmp_path)
+    for step in (1, 2):
+        store.save(step, made, {})
+        damage(tmp_path, step)
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(ValueError, match="all 2 checkpoints in .* damaged"):
+        store.newest()
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    (tmp_path / "checkpoints" / ".step-00000003.partial").mkdir(parents=True)
+    store.save(7, trainer(), {})
+    assert names(tmp_path) == ["step-00000007"]
+
+
+def test_a_kill_while_one_makes_way_for_another_of_its_step_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, store = trainer(), make_store(tmp_path, keep=1)
+    store.save(1, made, {"stage": "first"})
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> None:
+        if path.suffix == ".partial":
+            raise SystemExit
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(SystemExit):
+        store.save(1, made, {"stage": "second"})
+    monkeypatch.undo()
+    assert store.newest().progress == {"stage": "first"}
+    store.save(1, made, {"stage": "second"})
+    assert names(tmp_path) == ["step-00000001"]
+    assert store.newest().progress == {"stage": "second"}
+
+
+def test_an_interruption_while_saving_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_store(tmp_path).save(1, trainer(), {})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_size": 16, "head_dim": 4, "rotary_dim": 2}, {"layers": hybrid_layers(3, softmax_every=2)}]
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    store = make_store(tmp_path)
+    store.save(1, trainer(), {})
+    with pytest.raises(ValueError, match="step-00000001 does not fit the model: .*begin a new one"):
+        store.restore(store.newest(), trainer(CONFIG.replace(**changes)))
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from fulmen.parallel.ranks import Ranks
 from fulmen.train.trainer import Trainer
 
 _MANIFEST, _PROGRESS = "manifest.json", "progress.json"
+_PARTIAL, _REPLACED = ".partial", ".replaced"  # ends of hidden names: being written, making way
 
 
 class CheckpointWriteError(RuntimeError):
@@ -55,9 +56,10 @@ class CheckpointStore:
 
     def save(self, step: int, trainer: Trainer, progress: dict[str, Any]) -> None:
         """Write weights, optimizer, random state and progress; then let old checkpoints go."""
-        temporary = self._folder / f".step-{step:08}.partial"
+        temporary = self._folder / f".step-{step:08}{_PARTIAL}"
         if self._ranks.first:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for abandoned in self._folder.glob(f".*{_PARTIAL}"):  # by a kill, perhaps at another step
+                shutil.rmtree(abandoned, ignore_errors=True)
             temporary.mkdir(parents=True)
         self._ranks.wait()
         problem = None
@@ -69,6 +71,8 @@ class CheckpointStore:
                 _swap(temporary, self._path(step))
         except (OSError, CheckpointException) as error:
             problem = error
+            if isinstance(_first_failure(error), KeyboardInterrupt):  # torch wraps that too
+                raise KeyboardInterrupt from error
         failed = self._ranks.agree(problem is not None)  # a failing save fails on all; the rest is the first's
         if failed:
             if self._ranks.first:
@@ -78,12 +82,28 @@ class CheckpointStore:
                 "before it are intact: make room and run the same command again"
             ) from problem
         if self._ranks.first:
-            for old in self._steps()[self._keep :]:
+            steps = self._steps()
+            current = steps.index(step)  # those of later steps are damaged, or else the run would stand there
+            for old in (*steps[:current], *steps[current + self._keep :]):
                 shutil.rmtree(self._path(old))
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; a damaged one is passed over with a warning."""
-        return self._ranks.agree(self._first_whole(self._steps()) if self._ranks.first else None)
+        """The newest whole checkpoint; a damaged one is passed over with a warning.
+
+        Raises:
+            ValueError: there are checkpoints, and all of them are damaged.
+        """
+        found = None
+        if self._ranks.first:
+            _take_back(self._folder)
+            found = self._first_whole(self._steps())
+        found, count = self._ranks.agree((found, len(self._steps())))
+        if found is None and count:
+            raise ValueError(
+                f"all {count} checkpoints in {self._folder} are damaged: there is nothing to go on from. To begin "
+                "anew, remove that folder"
+            )
+        return found
 
     def trusted(self, *, first_step: int, last_step: int) -> Checkpoint | None:
         """The newest whole checkpoint of steps within first..last, or else the oldest after them."""
@@ -92,13 +112,23 @@ class CheckpointStore:
         return self._ranks.agree(self._first_whole(order) if self._ranks.first else None)
 
     def restore(self, checkpoint: Checkpoint, trainer: Trainer) -> None:
-        """Fill weights, optimizer and random state in place; the progress is the caller's."""
+        """Fill weights, optimizer and random state in place; the progress is the caller's.
+
+        Raises:
+            ValueError: the checkpoint is one of another model.
+        """
         tensors = _tensors(trainer, self._ranks)
         reader = FileSystemReader(checkpoint.path)
         if f"random.{self._ranks.rank}" not in reader.read_metadata().state_dict_metadata:
             del tensors["random"]  # it was written by fewer processes
-        with _alone_is_fine():
-            load(tensors, storage_reader=reader, no_dist=self._ranks.world_size == 1)
+        try:
+            with _alone_is_fine():
+                load(tensors, storage_reader=reader, no_dist=self._ranks.world_size == 1)
+        except CheckpointException as error:
+            raise ValueError(
+                f"{checkpoint.path} does not fit the model: {_cause(error)}. Restore what the run was begun with, or "
+                "begin a new one in another folder"
+            ) from error
         if "random" in tensors:
             torch.set_rng_state(tensors["random"][str(self._ranks.rank)])
 
@@ -157,10 +187,24 @@ def _seal(folder: Path, progress: dict[str, Any]) -> None:
 
 
 def _swap(temporary: Path, target: Path) -> None:
-    """Give a finished folder its name; one of the same step, from before a return to an earlier one, makes way."""
-    shutil.rmtree(target, ignore_errors=True)
+    """Give a finished folder its name; one of the same step, as the end of the stage before, makes way."""
+    replaced = target.with_name(f".{target.name}{_REPLACED}")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        target.rename(replaced)
     temporary.rename(target)
     _flush(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _take_back(folder: Path) -> None:
+    """Give a folder its name again that made way for one that a kill kept from coming."""
+    for replaced in folder.glob(f".*{_REPLACED}"):
+        target = folder / replaced.name.removeprefix(".").removesuffix(_REPLACED)
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(target)
 
 
 def _damage(folder: Path) -> str | None:
@@ -199,8 +243,14 @@ def _cause(error: BaseException | None) -> str:
     """What the operating system said first, on this process or on the first that torch says failed."""
     if error is None:
         return "another process failed"
-    if isinstance(error, CheckpointException) and error.failures:
-        error = next(iter(error.failures.values()))[0]
+    error = _first_failure(error)
     while error.__context__ is not None:  # a full disk is behind torch's "unexpected position" in its file
         error = error.__context__
     return str(error).strip().split("\n")[0]
+
+
+def _first_failure(error: BaseException) -> BaseException:
+    """What the first of the failing processes ran into."""
+    if isinstance(error, CheckpointException) and error.failures:
+        return next(iter(error.failures.values()))[0]
+    return error
