@@ -5,7 +5,7 @@ question belongs to a split by a hash of its text, because two of its seeds may 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -95,7 +95,24 @@ def _open(name: str, config: tuple[tuple[str, int | tuple[str, ...]], ...], seed
             f"the task gym_{name} needs the package reasoning-gym: install Fulmen with its extra, `fulmen[train]`"
         ) from error
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in config}
-    return reasoning_gym.create_dataset(name, seed=seed, size=_SIZE, **options)
+    dataset = reasoning_gym.create_dataset(name, seed=seed, size=_SIZE, **options)
+    for attribute, value in vars(dataset).items():
+        if isinstance(value, set):
+            setattr(dataset, attribute, _Ordered(value))
+    return dataset
+
+
+class _Ordered(frozenset[str]):
+    """A set that is walked through in order.
+
+    Some datasets draw from a set of letters, whose order is another in each process; the problems of a seed were too.
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(super().__iter__()))
+
+    def __sub__(self, other: Set[Any]) -> "_Ordered":
+        return _Ordered(super().__sub__(other))
 
 
 def _judge(dataset: Any, entry: Mapping[str, Any], answer: str) -> float:
