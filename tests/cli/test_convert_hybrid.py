@@ -40,7 +40,10 @@ def invoke(*arguments):
 
 @pytest.mark.parametrize(
     ("options", "softmax", "experts"),
-    [(("--softmax-every", 2), (1, 3), 0), (("--keep-softmax", "0,3", "--experts", 3), (0, 3), 3)],
+    [
+        (("--softmax-every", 2), (1, 3), 0),
+        (("--keep-softmax", "0,3", "--experts", 3), (0, 3), 3),
+    ],
 )
 def test_a_dense_folder_becomes_a_hybrid_that_answers(dense, data, tmp_path, options, softmax, experts) -> None:
     target = tmp_path / "hybrid"
@@ -69,6 +72,7 @@ def test_a_dense_folder_becomes_a_hybrid_that_answers(dense, data, tmp_path, opt
         (("--hybrid", "--keep-softmax", "1;2"), "'1;2'; expected layers like"),
         (("--hybrid", "--keep-softmax", "4"), r"layers [4]; the model has layers 0..3"),
         (("--hybrid", "--experts", 2, "--experts-per-token", 3), "experts_per_token is 3"),
+        (("--hybrid", "--experts-per-token", 2), "give --experts too"),
         (("--hybrid", "--to", "llama"), "the minimax_m1 layout"),
     ],
 )
@@ -77,6 +81,11 @@ def test_bad_options_are_named_before_anything_is_written(dense, data, tmp_path,
     assert isinstance(result.exception, ValueError), result.output
     assert message in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_not_a_dense_folder(data, tmp_path) -> None:
+    result = invoke(data, tmp_path / "hybrid", "--hybrid")
+    assert f"{data} is a file: convert it to a folder first" in str(result.exception)
 
 
 def test_a_hybrid_is_not_converted_again(checkpoint, tmp_path) -> None:

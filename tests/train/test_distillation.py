@@ -17,9 +17,10 @@ from fulmen.train.distillation import (
     transfer_attention,
     transfer_logits,
 )
-from fulmen.train.distillation_run import METRICS, Distillation, DistillationSettings
+from fulmen.train.distillation_run import Distillation, DistillationSettings
 from fulmen.train.hybridize import decoder_layers, hybrid_config, student_from, watch_attention
 from fulmen.train.plain_text import PlainText
+from fulmen.train.run_folder import METRICS
 from fulmen.train.settings import CheckpointSettings
 
 HYBRID = hybrid_config(LLAMA, keep_softmax=[3])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_training import CONFIG, STAGES, CountingSource, stage
 
+from fulmen.config import hybrid_layers
 from fulmen.model.weights import load_checkpoint
 from fulmen.runlog import read_metrics
 from fulmen.trace import TrainingSample
@@ -18,6 +19,7 @@ from fulmen.train import run
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
 from fulmen.train.run import TrainingError, run_stages
+from fulmen.train.run_folder import claimed
 from fulmen.train.settings import CheckpointSettings, GuardSettings, ScheduleSettings
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("tiny_training.py"))]
@@ -70,8 +72,10 @@ def test_a_finished_run_does_nothing_more(undisturbed: Path) -> None:
 def test_a_run_from_a_folder_carries_its_tokenizer_along(undisturbed: Path, tmp_path: Path) -> None:
     start = undisturbed / "second"
     (start / "tokenizer.json").write_text("{}")
+    (start / "README.md").write_text("what the weights beside this can do")
     run_stages(start, [stage(tokens=128)], lambda _: CountingSource(), tmp_path)
     assert (tmp_path / "first" / "tokenizer.json").read_text() == "{}"
+    assert not (tmp_path / "first" / "README.md").exists(), "the card of other weights"
     assert load_checkpoint(tmp_path / "first").config.rope_base == 50_000.0
     assert metrics(tmp_path)[0]["loss"] < 3.3  # it knows already what `second` learnt
 
@@ -148,3 +152,33 @@ def test_stages_and_checkpoints_must_fit(undisturbed: Path, tmp_path: Path) -> N
         run_stages(CONFIG, [stage(), stage()], lambda _: CountingSource(), tmp_path)
     with pytest.raises(ValueError, match="belongs to a stage 'third'"):
         run_stages(CONFIG, [stage()], lambda _: CountingSource(), undisturbed)
+    longer = [stage("first", tokens=40 * 128), *STAGES[1:]]
+    with pytest.raises(ValueError, match=r"is of stage third, which has steps 44\.\.46 now"):
+        run_stages(CONFIG, longer, lambda _: CountingSource(), undisturbed)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(tmp_path: Path) -> None:
+    stages = [stage(tokens=128)]
+    run_stages(CONFIG, stages, lambda _: CountingSource(), tmp_path)
+    other = CONFIG.replace(experts_per_token=1)
+    with pytest.raises(ValueError, match="started with num_experts_per_tok 2: repeat that"):
+        run_stages(other, stages, lambda _: CountingSource(), tmp_path)
+    with pytest.raises(ValueError, match="started with seed 0: repeat that"):
+        run_stages(CONFIG, stages, lambda _: CountingSource(), tmp_path, seed=1)
+    free = CONFIG.replace(router_aux_loss_coef=0.5, max_context=128)
+    run_stages(free, [stage(tokens=256)], lambda _: CountingSource(), tmp_path)
+    assert len(metrics(tmp_path)) == 2
+
+
+def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
+    with claimed(tmp_path), pytest.raises(ValueError, match="another process works in"):
+        run_stages(CONFIG, [stage(tokens=128)], lambda _: CountingSource(), tmp_path)
+    run_stages(CONFIG, [stage(tokens=128)], lambda _: CountingSource(), tmp_path)
+
+
+def test_a_model_that_could_not_be_written_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    dense = hybrid_layers(2, softmax_every=1, feed_forward="dense")
+    biased = CONFIG.replace(layers=dense, num_experts=0, experts_per_token=0, qkv_bias=True, postnorm=False)
+    with pytest.raises(ValueError, match="MiniMax-M1's layout, but .*biases"):
+        run_stages(biased, [stage()], lambda _: CountingSource(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ import codecs
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,11 @@ from typing import Any
 
 import tokenizers
 
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+    "special_tokens_map.json", "vocab.json", "merges.txt",
+)  # fmt: skip
+"""What belongs to the tokenizer and the chat template of a checkpoint folder."""
 _TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -186,6 +192,16 @@ def unused_characters(text: str, count: int) -> str:
     """Return `count` private-use characters that do not occur in `text`, to mark places in it."""
     private = (chr(code) for code in range(0xF0000, 0xFFFFE))
     return "".join(itertools.islice((char for char in private if char not in text), count))
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer and the chat template of one checkpoint folder to another, and nothing else.
+
+    A model card, for example, tells of the weights beside it and would be wrong beside others.
+    """
+    for file in (source / name for name in TOKENIZER_FILES):
+        if file.is_file():
+            shutil.copy2(file, target / file.name)
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

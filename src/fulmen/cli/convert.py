@@ -1,6 +1,5 @@
 """`fulmen convert`: checkpoints from one layout to another, and from a dense model to a hybrid."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fulmen.catalog import resolve
-from fulmen.cli.hybrid import TOKENIZER_FILES, HybridOptions, convert_to_hybrid
+from fulmen.cli.hybrid import HybridOptions, convert_to_hybrid
 
 if TYPE_CHECKING:
     from fulmen.config_formats import Family
@@ -62,6 +61,8 @@ def convert(
     if options.given() and not hybrid:
         raise ValueError(f"{options.given()[0]} is about a hybrid: add --hybrid, or leave it out")
     if hybrid:
+        if Path(source).is_file():
+            raise ValueError(f"{source} is a file: convert it to a folder first, and that folder to a hybrid")
         if to not in (None, "minimax_m1") or dtype not in (None, "float32"):
             raise ValueError("a hybrid is written in float32 and the minimax_m1 layout; convert that folder further")
         convert_to_hybrid(resolve(source), target, options)
@@ -85,7 +86,7 @@ def _from_gguf(source: Path, target: Path) -> None:
 def _between_layouts(source: Path, target: Path, to: "Family | None", dtype: str | None, max_bytes: int) -> None:
     import torch
 
-    from fulmen.chat.tokenizer import read_json
+    from fulmen.chat.tokenizer import copy_tokenizer, read_json
     from fulmen.config_formats import family_of, read_config_file, write_config
     from fulmen.model.weights import load_checkpoint, save_checkpoint
 
@@ -96,6 +97,4 @@ def _between_layouts(source: Path, target: Path, to: "Family | None", dtype: str
     with Console(stderr=True).status(f"Converting {source}"):
         model = load_checkpoint(source, dtype=getattr(torch, dtype or kept))
         save_checkpoint(model, target, family=family, max_shard_bytes=max_bytes)
-        for file in (source / name for name in TOKENIZER_FILES):
-            if file.is_file():
-                shutil.copy2(file, target / file.name)
+        copy_tokenizer(source, target)

@@ -11,13 +11,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from fulmen.config import ModelConfig
     from fulmen.model.decoder import Decoder
+    from fulmen.train.distillation_run import DistillationSettings
     from fulmen.train.plain_text import PlainText
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja",
-    "special_tokens_map.json", "vocab.json", "merges.txt",
-)  # fmt: skip
-"""What a converted folder takes along from its source."""
 _LENGTH, _HELD_OUT = 512, 4  # tokens of a sequence, and sequences that only perplexity sees
 
 
@@ -42,6 +38,8 @@ class HybridOptions:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 names = [f"--{name.replace('_', '-')}" for name in (one, other)]
                 raise ValueError(f"{names[0]} and {names[1]} say the same thing in two ways: give one of them")
+        if self.experts_per_token is not None and self.experts is None:
+            raise ValueError("--experts-per-token says how many of the experts a token passes: give --experts too")
         self.kept_layers()
 
     def given(self) -> list[str]:
@@ -60,19 +58,24 @@ class HybridOptions:
 
 def convert_to_hybrid(source: Path, target: Path, options: HybridOptions) -> None:
     """Write the hybrid of a dense model to a new folder; what was cut off continues from `TARGET.run`."""
-    from fulmen.chat.tokenizer import Tokenizer
+    from fulmen.chat.tokenizer import Tokenizer, copy_tokenizer
     from fulmen.config_formats import read_config_file
     from fulmen.model.weights import load_checkpoint, save_checkpoint
-    from fulmen.train.distillation_run import METRICS
+    from fulmen.train.distillation_run import DistillationSettings
     from fulmen.train.hybridize import hybrid_config
     from fulmen.train.plain_text import PlainText, python_documentation, read_documents
+    from fulmen.train.run_folder import METRICS, claimed
 
     config = hybrid_config(  # refuses before anything is read
         read_config_file(source / "config.json"),
         softmax_every=8 if options.softmax_every is None else options.softmax_every,
         keep_softmax=options.kept_layers(),
         num_experts=options.experts or 0,
-        experts_per_token=options.experts_per_token or (2 if options.experts else 0),
+        experts_per_token=options.experts_per_token or min(2, options.experts or 0),
+    )
+    minutes = None if options.tokens is not None else 30.0 if options.minutes is None else options.minutes
+    settings = DistillationSettings(
+        minutes=minutes, tokens=options.tokens, trainable="all" if config.num_experts else "attention"
     )
     with Console(stderr=True).status("Reading model and text"):
         documents = read_documents(options.data) if options.data else python_documentation()
@@ -80,31 +83,27 @@ def convert_to_hybrid(source: Path, target: Path, options: HybridOptions) -> Non
         text = PlainText.encode(documents, Tokenizer.load(source), length=length, held_out=_HELD_OUT, seed=0)
         teacher = load_checkpoint(source)
     run = target.with_name(f"{target.name}.run")
-    student = _distilled(teacher, config, text, options, run)
-    save_checkpoint(student, target, family="minimax_m1")
-    for file in (source / name for name in TOKENIZER_FILES):
-        if file.is_file():
-            shutil.copy2(file, target / file.name)
-    shutil.copy2(run / METRICS, target / "distillation.jsonl")
-    shutil.rmtree(run)
+    with claimed(run):
+        student = _distilled(teacher, config, text, settings, run)
+        save_checkpoint(student, target, family="minimax_m1")
+        copy_tokenizer(source, target)
+        shutil.copy2(run / METRICS, target / "distillation.jsonl")
+        shutil.rmtree(run)
 
 
 def _distilled(
-    teacher: "Decoder", config: "ModelConfig", text: "PlainText", options: HybridOptions, run: Path
+    teacher: "Decoder", config: "ModelConfig", text: "PlainText", settings: "DistillationSettings", run: Path
 ) -> "Decoder":
     """The student after its training."""
     from fulmen.runlog import progress, read_metrics
     from fulmen.train.calibration import calibrate
-    from fulmen.train.distillation_run import METRICS, Distillation, DistillationSettings
+    from fulmen.train.distillation_run import Distillation
     from fulmen.train.hybridize import student_from
+    from fulmen.train.run_folder import METRICS
 
-    minutes = None if options.tokens is not None else 30.0 if options.minutes is None else options.minutes
-    settings = DistillationSettings(
-        minutes=minutes, tokens=options.tokens, trainable="all" if config.num_experts else "attention"
-    )
     student = student_from(teacher, config)
     calibrate(teacher, student, text.batch(0, 1)[0])
-    total = options.tokens or round((minutes or 0) * 60)
+    total = settings.tokens or round((settings.minutes or 0) * 60)
     with progress("distillation", total) as display:
         Distillation(
             teacher, student, text, settings, run, report=lambda done, words: display.show(round(done * total), words)

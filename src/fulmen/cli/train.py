@@ -52,7 +52,7 @@ def _run(path: Path, data_kind: Literal["text", "chat"], fresh: bool) -> None:
 
     configuration = read_configuration(path, data_kind=data_kind)
     first = os.environ.get("RANK", "0") == "0"  # as torchrun numbers its processes
-    with _warnings_in_one_line(shown=first):
+    with warnings_in_one_line(shown=first):
         _train(configuration, fresh=fresh, first=first)
     if not first:
         return
@@ -64,7 +64,7 @@ def _train(configuration: "RunConfiguration", *, fresh: bool, first: bool) -> No
     from fulmen.catalog import home
     from fulmen.train.configuration import TaskData
     from fulmen.train.data.files import Writing
-    from fulmen.train.data.opening import open_data
+    from fulmen.train.data.opening import open_stages
     from fulmen.train.run import run_stages
 
     run, stages = configuration.run, configuration.stage
@@ -74,15 +74,14 @@ def _train(configuration: "RunConfiguration", *, fresh: bool, first: bool) -> No
         from fulmen.tasks.registry import TASKS
 
         tasks = TASKS
-    cache = home() / "tokens"
-    # All of it now, so that a complaint about the last stage's data comes before the first step.
-    sources = {stage.name: open_data(stage, writing, tasks, seed=run.seed, cache=cache) for stage in stages}
+    start = configuration.start(writing.tokenizer)
+    opened = open_stages(stages, writing, tasks, seed=run.seed, cache=home() / "tokens")
     if first:
         _announce(configuration, fresh=fresh)
     run_stages(
-        configuration.start(writing.tokenizer),
+        start,
         stages,
-        lambda stage: sources[stage.name],
+        opened,
         run.folder,
         checkpoints=configuration.checkpoint,
         seed=run.seed,
@@ -92,11 +91,14 @@ def _train(configuration: "RunConfiguration", *, fresh: bool, first: bool) -> No
 
 def _announce(configuration: "RunConfiguration", *, fresh: bool) -> None:
     """Say what begins or goes on, and put an earlier run aside if asked to."""
+    from fulmen.train.run_folder import claimed
+
     run, stages = configuration.run, configuration.stage
     if fresh and run.folder.exists():
         number = next(n for n in range(1, sys.maxsize) if not run.folder.with_name(f"{run.folder.name}.{n}").exists())
         kept = run.folder.with_name(f"{run.folder.name}.{number}")
-        shutil.move(run.folder, kept)
+        with claimed(run.folder):
+            shutil.move(run.folder, kept)
         typer.echo(f"the earlier run is kept in {kept}", err=True)
     steps = sorted((run.folder / "checkpoints").glob("step-*"))
     how = f"goes on from {steps[-1]} (--fresh begins anew)" if steps else f"begins in {run.folder}"
@@ -114,7 +116,9 @@ def _try_report(folder: Path) -> None:
 
 
 @contextmanager
-def _warnings_in_one_line(*, shown: bool) -> Iterator[None]:
+def warnings_in_one_line(*, shown: bool) -> Iterator[None]:
+    """Show warnings without the place in the code that gave them, or not at all."""
+
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if shown:
             typer.echo(f"warning: {message}", err=True)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fulmen.cli.train import warnings_in_one_line
+
 if TYPE_CHECKING:
     from fulmen.train.corpora import CorpusCard
     from fulmen.train.recipe import Recipe
@@ -22,27 +24,28 @@ def train_recipe(
     from fulmen.train import recipe_steps as steps
     from fulmen.train.model_card import write_card
     from fulmen.train.recipe import read_recipe, recipe_text
-    from fulmen.train.run import METRICS
+    from fulmen.train.run_folder import METRICS, claimed
 
     folder = folder or Path("runs") / Path(name).stem
     recipe = read_recipe(name, folder, task_names=TASKS, scale=scale)
-    steps.begin(recipe, folder)
-    corpora = _corpora(recipe, folder)
-    recipe = recipe.with_corpora(corpora)
-    with _step("vocabulary"):
-        steps.make_tokenizer(recipe, folder, corpora, TASKS)
-    steps.train(recipe, folder, TASKS)
-    checkpoint = steps.export(recipe, folder)
-    evaluation = _evaluate(recipe, checkpoint, folder / "evaluation.json")
-    write_card(
-        checkpoint,
-        recipe=recipe,
-        recipe_source=recipe_text(name),
-        scale=scale,
-        corpora=corpora,
-        metrics=read_metrics(folder / "training" / METRICS),
-        evaluation=evaluation,
-    )
+    with warnings_in_one_line(shown=True), claimed(folder):
+        steps.begin(recipe, folder)
+        corpora = _corpora(recipe, folder)
+        recipe = recipe.with_corpora(corpora)
+        with _step("vocabulary"):
+            steps.make_tokenizer(recipe, folder, corpora, TASKS)
+        steps.train(recipe, folder, TASKS)
+        checkpoint = steps.export(recipe, folder)
+        evaluation = _evaluate(recipe, checkpoint, folder / "evaluation.json")
+        write_card(
+            checkpoint,
+            recipe=recipe,
+            recipe_source=recipe_text(name),
+            scale=scale,
+            corpora=corpora,
+            metrics=read_metrics(folder / "training" / METRICS),
+            evaluation=evaluation,
+        )
     print(checkpoint)
 
 

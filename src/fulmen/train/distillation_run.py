@@ -6,7 +6,6 @@ run folder:  settings.json   what the run was started with; another command may 
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +26,13 @@ from fulmen.train.distillation import (
     transfer_logits,
 )
 from fulmen.train.plain_text import PlainText
+from fulmen.train.run_folder import METRICS, agree
 from fulmen.train.scoring import Scorer
 from fulmen.train.settings import CheckpointSettings, OptimizerSettings
 from fulmen.train.trainer import Trainer
 
 Stage = Literal["attention", "logits"]
 STAGES: tuple[Stage, ...] = ("attention", "logits")
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +112,7 @@ class Distillation:
         self._total = settings.tokens or (settings.minutes or 0.0) * 60  # tokens or seconds
         self._latest: dict[str, str] = {}
         self._every = checkpoints or CheckpointSettings(keep=1)
-        self._store = CheckpointStore(folder / "checkpoints", keep=self._every.keep, ranks=Ranks())
-        self._found = self._store.newest()
-        self._log = RunLog(folder / METRICS, resume_step=self._found.step if self._found else -1)
-        _agree(
+        agree(
             folder / "settings.json",
             {
                 **dataclasses.asdict(settings),
@@ -124,6 +120,9 @@ class Distillation:
                 "text": text.checksum,
             },
         )
+        self._store = CheckpointStore(folder / "checkpoints", keep=self._every.keep, ranks=Ranks())
+        self._found = self._store.newest()
+        self._log = RunLog(folder / METRICS, resume_step=self._found.step if self._found else -1)
         self._since_save = Stopwatch()
 
     def run(self) -> None:
@@ -212,18 +211,3 @@ class Distillation:
     def _evaluations(self, stage: Stage) -> int:
         """How many of the run's measurements fall into a stage, the last one at its end."""
         return max(1, round(self.settings.evaluations * self._budget(stage) / self._total))
-
-
-def _agree(file: Path, facts: dict[str, Any]) -> None:
-    """Write down what a run is started with, or refuse to continue it with anything else."""
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        return
-    before, now = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(facts))
-    differing = [key for key in now if before.get(key) != now[key]]
-    if differing:
-        was = ", ".join(f"{key} {before.get(key)!r}" for key in differing)
-        raise ValueError(
-            f"{file.parent} holds a run that was started with {was}: repeat that to continue it, or remove the folder"
-        )

@@ -7,12 +7,14 @@ the losses are those of a run that was never interrupted, to the last bit.
 import dataclasses
 import json
 import math
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fulmen.chat.tokenizer import copy_tokenizer
 from fulmen.config import ModelConfig
+from fulmen.config_formats import read_config_file, write_config
 from fulmen.model.decoder import Decoder
 from fulmen.model.weights import load_checkpoint, save_checkpoint
 from fulmen.parallel.ranks import Ranks, joined
@@ -22,14 +24,15 @@ from fulmen.train.checkpoints import Checkpoint, CheckpointStore
 from fulmen.train.guard import NormGuard
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch, Packer
+from fulmen.train.run_folder import METRICS, agree, claimed
 from fulmen.train.schedule import scale
 from fulmen.train.scoring import Scorer, set_forwards
-from fulmen.train.settings import CheckpointSettings, StageSettings
+from fulmen.train.settings import CheckpointSettings, StageSettings, require_distinct_names
 from fulmen.train.source import SampleSource
 from fulmen.train.trainer import NonFiniteError, Tally, Trainer
 
-METRICS = "metrics.jsonl"
-"""The file of a run's folder with one line per step."""
+_FREE_TO_CHANGE = ("initializer_range", "max_position_embeddings", "router_aux_loss_coef")
+"""Facts of a model's config that may be others when a run goes on: they don't change what the weights mean."""
 
 
 class TrainingError(RuntimeError):
@@ -52,13 +55,17 @@ def run_stages(
     tokenizer's files of `tokenizer_folder` (default: those of `start`, if it is a folder). Metrics are in
     `run_dir/metrics.jsonl`, what the next step depends on in `run_dir/checkpoints`. Under torchrun every process calls
     this alike.
+
+    Raises:
+        ValueError: the stages don't fit each other, the processes, or what the folder holds; another process works in
+            the folder; or the model can't be written in MiniMax-M1's layout.
+        TrainingError: a loss is no number, or the guard's rollbacks are used up.
     """
-    names = [stage.name for stage in stages]
-    if len(set(names)) != len(names) or "checkpoints" in names:
-        raise ValueError(f"stages are named {names}; each needs a name of its own, other than `checkpoints`")
+    require_distinct_names(stages)
+    facts = _begun_with(start, seed)
     settings = checkpoints or CheckpointSettings()
     tokenizer_folder = tokenizer_folder or (start if isinstance(start, Path) else None)
-    with joined() as ranks:
+    with joined() as ranks, _opened(run_dir, facts, ranks):
         for stage in stages:
             if stage.micro_batches % ranks.world_size:
                 raise ValueError(
@@ -67,11 +74,9 @@ def run_stages(
                 )
         store = CheckpointStore(run_dir / "checkpoints", keep=settings.keep, ranks=ranks)
         found = store.newest()
-        if found is not None and found.progress["stage"] not in names:
-            raise ValueError(f"{found.path} belongs to a stage {found.progress['stage']!r}; this run has {names}")
+        first = 0 if found is None else _stage_of(found, stages)
         scorer = _prepare(start, seed, ranks)
         log = RunLog(run_dir / METRICS, resume_step=found.step if found else 0) if ranks.first else None
-        first = names.index(found.progress["stage"]) if found else 0
         step = 0
         for index, stage in enumerate(stages):
             _extend(scorer.decoder, stage)
@@ -225,6 +230,48 @@ class _StageLoop:
         return file
 
 
+def _begun_with(start: ModelConfig | Path, seed: int) -> dict[str, Any]:
+    """What must stay the same as long as a run goes on: the model that its weights belong to, and the data's order."""
+    config = read_config_file(start / "config.json") if isinstance(start, Path) else start
+    try:
+        facts = write_config(config, "minimax_m1")
+    except ValueError as error:
+        raise ValueError(f"trained weights are written in MiniMax-M1's layout, but {error}") from error
+    return {key: value for key, value in facts.items() if key not in _FREE_TO_CHANGE} | {"seed": seed}
+
+
+@contextmanager
+def _opened(run_dir: Path, facts: dict[str, Any], ranks: Ranks) -> Iterator[None]:
+    """Hold a run's folder by the first process, and see that the run in it is this one."""
+    problem = None
+    with ExitStack() as held:
+        if ranks.first:
+            try:
+                held.enter_context(claimed(run_dir))
+                agree(run_dir / "begun_with.json", facts)
+            except ValueError as error:
+                problem = str(error)
+        if problem := ranks.agree(problem):
+            raise ValueError(problem)
+        yield
+
+
+def _stage_of(found: Checkpoint, stages: Sequence[StageSettings]) -> int:
+    """The index of the stage that a checkpoint is of; ValueError if the stages are not those that led to it."""
+    names, name = [stage.name for stage in stages], found.progress["stage"]
+    if name not in names:
+        raise ValueError(f"{found.path} belongs to a stage {name!r}; this run has {names}")
+    index = names.index(name)
+    begin = sum(stage.steps for stage in stages[:index])
+    end = begin + stages[index].steps
+    if not begin <= found.step <= end:
+        raise ValueError(
+            f"{found.path} is of stage {name}, which has steps {begin}..{end} now: the tokens of a stage have changed. "
+            "Restore them, or begin a new run in another folder"
+        )
+    return index
+
+
 def _prepare(start: ModelConfig | Path, seed: int, ranks: Ranks) -> Scorer:
     """The model of a run's beginning, trainable and sharded."""
     if isinstance(start, Path):
@@ -244,11 +291,10 @@ def _extend(decoder: Decoder, stage: StageSettings) -> None:
 
 
 def _export(decoder: Decoder, folder: Path, tokenizer_folder: Path | None, ranks: Ranks) -> None:
-    """Write the weights as a checkpoint folder, with the files of another that are neither weights nor config."""
+    """Write the weights as a checkpoint folder, with the tokenizer of another."""
     whole = gather(decoder, ranks)
     if ranks.first:
         save_checkpoint(whole, folder, family="minimax_m1")
-        for file in sorted(tokenizer_folder.iterdir()) if tokenizer_folder else ():
-            if file.is_file() and not file.name.startswith("model") and file.name != "config.json":
-                shutil.copy2(file, folder / file.name)
+        if tokenizer_folder is not None:
+            copy_tokenizer(tokenizer_folder, folder)
     ranks.wait()

@@ -4,6 +4,7 @@ No torch here: the command line reads and checks a configuration without it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -112,7 +113,8 @@ class StageSettings:
     length: int
     """Most tokens of one sequence."""
     tokens: int
-    """Budget of the whole stage, in tokens read, trained on or not."""
+    """Budget of the whole stage in tokens, trained on or not: as many steps as full ones would be. What does not fit
+    into a micro-batch any more opens the next one, so that somewhat less is read."""
     tokens_per_step: int
     """Tokens per update of the weights, over all micro-batches and processes."""
     tokens_per_micro_batch: int
@@ -167,6 +169,15 @@ class StageSettings:
     def steps(self) -> int:
         """Updates of the weights in the stage: the budget, rounded up to whole steps."""
         return math.ceil(self.tokens / self.tokens_per_step)
+
+
+def require_distinct_names(stages: Sequence[StageSettings]) -> None:
+    """ValueError unless each stage has a name of its own, which is that of its folder beside the checkpoints."""
+    names = [stage.name for stage in stages]
+    _require(
+        len(set(names)) == len(names) and "checkpoints" not in names,
+        f"stages are named {', '.join(names)}; each needs a name of its own, other than `checkpoints`",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fulmen.tasks.task import Task
@@ -12,7 +12,25 @@ from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.problems import ProblemSource
 from fulmen.train.data.stored import StoredSource, TooLong
 from fulmen.train.data.vocabulary import VocabularySource
+from fulmen.train.settings import StageSettings
 from fulmen.train.source import SampleSource
+
+
+def open_stages(
+    stages: Sequence[StageTable],
+    writing: Writing,
+    tasks: Mapping[str, Callable[[], Task]],
+    *,
+    seed: int,
+    cache: Path,
+) -> Callable[[StageSettings], SampleSource]:
+    """Open the data of all stages, which have different names; returns the source by stage.
+
+    All of it at once, so that a complaint about the last stage's data comes before the first step. The arguments and
+    errors are those of `open_data`.
+    """
+    sources = {stage.name: open_data(stage, writing, tasks, seed=seed, cache=cache) for stage in stages}
+    return lambda stage: sources[stage.name]
 
 
 def open_data(
