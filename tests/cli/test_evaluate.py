@@ -15,10 +15,8 @@ from fulmen.tasks.task import Example, Score
 class Shouting:
     """Long enough text is right, so that the tiny model scores; example 1 asks for more than it may write."""
 
-    name = "shouting"
-
-    def __init__(self, padding=0):
-        self.padding = padding
+    def __init__(self, name="shouting", padding=0):
+        self.name, self.padding = name, padding
 
     def examples(self, split, seed):
         for number in itertools.count():
@@ -32,7 +30,7 @@ class Shouting:
 
 @pytest.fixture(autouse=True)
 def tasks(monkeypatch):
-    monkeypatch.setattr(registry, "TASKS", {"shouting": Shouting, "long": lambda: Shouting(padding=3000)})
+    monkeypatch.setattr(registry, "TASKS", {"shouting": Shouting, "long": lambda: Shouting("long", padding=3000)})
 
 
 def run(*arguments):
@@ -61,9 +59,23 @@ def test_a_prompt_beyond_the_context_says_how_to_allow_it(checkpoint):
     ask = (checkpoint, "--task", "long", "--limit", 2, "--max-tokens", 8)
     refused = run(*ask)
     assert isinstance(refused.exception, ValueError)
-    assert "task shouting: the prompt has" in str(refused.exception)
+    assert "task long: the prompt has" in str(refused.exception)
     assert "--max-context" in str(refused.exception)
     assert run(*ask, "--max-context", 4000).exit_code == 0
+    both = run(*ask, "--task", "shouting")
+    assert both.exit_code == 0, both.output
+    assert "warning: left out task long: the prompt has" in both.stderr
+    assert [line.split()[0] for line in both.stdout.splitlines()[2:]] == ["shouting"]
+
+
+def test_a_seed_decides_what_is_sampled(checkpoint, tmp_path):
+    def replies(seed):
+        ask = (checkpoint, "--task", "shouting", "--limit", 2, "--max-tokens", 3, "--temperature", 1.0)
+        result = run(*ask, "--seed", seed, "--out", tmp_path / "out.json")
+        assert result.exit_code == 0, result.output
+        return [failure["reply"] for failure in json.loads((tmp_path / "out.json").read_text())["tasks"][0]["failures"]]
+
+    assert replies(1) == replies(1) != replies(2)
 
 
 def test_what_is_missing_or_unknown_is_named(checkpoint):

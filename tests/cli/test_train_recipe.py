@@ -1,6 +1,7 @@
 """A recipe from nothing to a checkpoint that chats, evaluated and described; the second call finds all of it done."""
 
 import json
+import shutil
 import warnings
 
 import pytest
@@ -136,7 +137,11 @@ def test_a_second_call_finds_everything_done(made):
     ]
     before = {name: (folder / name).read_bytes() for name in kept}
     times = {name: (folder / name).stat().st_mtime_ns for name in ("mini/config.json", "evaluation.json")}
+    absent = recipe.parent / "nowhere"  # a text that can be had only now changes nothing any more
+    absent.mkdir()
+    (absent / "late.py").write_bytes((recipe.parent / "pages" / "0.py").read_bytes())
     run(recipe, "--folder", folder)
+    shutil.rmtree(absent)
     assert {name: (folder / name).read_bytes() for name in kept} == before
     assert {name: (folder / name).stat().st_mtime_ns for name in times} == times
 
@@ -153,7 +158,7 @@ def test_weights_beyond_the_limit_are_refused(tmp_path):
     small.write_text(RECIPE.replace("max_weight_bytes = 1_000_000", "max_weight_bytes = 1000"))
     with pytest.raises(ValueError, match=r"recipe allows 0\.0 MB"):
         run(small, "--folder", tmp_path / "run", "--scale", 0.01)
-    assert not (tmp_path / "run" / "mini").exists()
+    assert not (tmp_path / "run" / "training").exists(), "nothing was trained in vain"
 
 
 @pytest.mark.slow

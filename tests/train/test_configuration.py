@@ -1,8 +1,10 @@
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from fulmen.config_formats import write_config
 from fulmen.train.configuration import ChatData, ExistingModel, NewModel, TaskData, TextData, read_configuration
 
 RUN = """
@@ -105,6 +107,21 @@ def test_a_run_may_go_on_from_a_checkpoint(tmp_path, tokenizer):
         _ = read(tmp_path, text.replace('"start"', '"smollm3"')).tokenizer_folder
 
 
+def test_a_misspelt_from_is_told_from_a_new_model(tmp_path):
+    text = RUN.replace(RUN[RUN.index("[model]") : RUN.index("[tokenizer]")], '[model]\nform = "spark"\n')
+    with pytest.raises(ValueError, match="model has no key 'form': did you mean 'from'"):
+        read(tmp_path, text)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path, tokenizer):
+    text = RUN.replace(RUN[RUN.index("[model]") : RUN.index("[tokenizer]")], '[model]\nfrom = "start"\n')
+    (tmp_path / "start").mkdir()
+    small = read(tmp_path).model.config(tokenizer, length=1021).replace(vocab_size=300)
+    (tmp_path / "start" / "config.json").write_text(json.dumps(write_config(small, "minimax_m1")))
+    with pytest.raises(ValueError, match=f"tokenizer of /tokens has {tokenizer.vocab_size} tokens, and .* knows 300"):
+        read(tmp_path, text).start(tokenizer)
+
+
 def test_padding_of_the_vocabulary_and_dense_models(tokenizer):
     model = NewModel(
         hidden_size=64, num_layers=2, num_heads=4, head_dim=16, intermediate_size=64, num_experts=0, vocab_size=384
@@ -150,6 +167,8 @@ def test_padding_of_the_vocabulary_and_dense_models(tokenizer):
         ("threshold = 8", "threshold = 0.5", r"stage\[1\]\.guard: threshold is 0\.5; it must be above 1"),
         ("length = 4096", "length = 0", r"stage\[1\]: length is 0"),
         ('[tokenizer]\nfolder = "/tokens"', "", r"a new model needs a tokenizer: name its folder in \[tokenizer\]"),
+        ('name = "long"', 'name = "pretrain"', r"stages are named pretrain, pretrain; each needs a name of its own"),
+        ('kind = "tasks"\n', "", r"stage\[0\]\.data\[1\] lacks 'kind'; it must be one of 'text', 'chat', 'tasks'"),
         ("[run]", "run = 3\n[runx]", r"run\.toml: the file has no key 'runx'"),
     ],
 )

@@ -68,6 +68,15 @@ def test_a_corpus_is_made_once_and_mended_if_damaged(source, tmp_path):
     assert len(texts(out / "pages.jsonl")) == 2
 
 
+def test_half_of_a_card_is_made_anew(source, tmp_path):
+    card = build_corpus(source, tmp_path)
+    file = tmp_path / f"{source.name}.json"
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert build_corpus(source, tmp_path) == card
+    assert file.read_text() == whole
+
+
 def test_the_standard_library_is_on_any_machine(tmp_path):
     card = build_corpus(corpus_sources()["python_library"], tmp_path)
     assert card.bytes > 3_000_000

@@ -13,6 +13,17 @@ def test_python_documents_itself() -> None:
     assert all(document.strip() for document in documents)
 
 
+def test_where_python_lies_does_not_matter(tmp_path, monkeypatch) -> None:
+    library = tmp_path / "tests" / "lib"
+    (library / "test").mkdir(parents=True)
+    (library / "tool.py").write_text('"""What a tool is for."""\n')
+    (library / "test" / "case.py").write_text('"""What a test is for."""\n')
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(library))
+    documents = python_documentation()
+    assert "What a tool is for." in documents
+    assert "What a test is for." not in documents
+
+
 def test_files_of_a_folder_are_read_in_order(tmp_path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "two.jsonl").write_text('{"text": "second"}\n\n{"text": "third", "id": 4}\n')

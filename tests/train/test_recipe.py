@@ -94,12 +94,29 @@ def test_paths_lie_in_the_folder_and_the_record_does_not_depend_on_it(read, tmp_
         (('"add*"', '"sums*"'), "'sums*', which fits none of the tasks addition"),
         (("corpora =", "corporas ="), "did you mean 'corpora'"),
         (("size = 300", "size ="), "r.toml"),
+        (("[[stage]]", "[stage]"), "stage must be an array"),
+        (('[vocabulary]\nsize = 300\ntasks = "m"', ""), "lacks 'vocabulary'"),
+        (('"add*" = 3', '"add*" = "x"'), "mixtures.m.add* must be a number"),
+        (
+            ("{ addition = 0.5 }", "{ adition = 0.5 }"),
+            "evaluation: no task is called 'adition': did you mean 'addition'",
+        ),
+        (('tasks = "m", weight', "tasks = { zzz = 1 }, weight"), "stage[0].data[2]: no task is called 'zzz': known"),
+        (("corpora/b", "corpora/c"), "stage[0].data[1] reads corpora/c.jsonl, which is not among the corpora"),
+        (('name = "r"', 'name = "tokenizer"'), "name is 'tokenizer'"),
+        (("[model]", "[sampling]\ntop_p = 0.0\n[model]"), "top_p 0.0"),
+        (("{ addition = 0.5 }", "{ addition = 0.5 }\nmax_tokens = 0"), "max_tokens is 0"),
     ],
 )
 def test_what_is_wrong_is_named(read, change, reason):
     with pytest.raises(ValueError, match="recipe .*r.toml: ") as error:
         read((HEAD + STAGE).replace(*change))
     assert reason in str(error.value)
+
+
+def test_stages_of_the_same_name_are_refused(read):
+    with pytest.raises(ValueError, match="stages are named s, s; each needs a name of its own"):
+        read(HEAD + STAGE + STAGE)
 
 
 def test_an_unknown_recipe_is_refused():

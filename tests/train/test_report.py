@@ -53,6 +53,12 @@ def test_smoothing_has_no_bias():
     assert step[-1] == pytest.approx(1.0)
 
 
+def test_metrics_of_something_else_are_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "stage": "attention", "perplexity": 3.0}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl is not that of a training run: its lines lack some of stage"):
+        write_report(tmp_path)
+
+
 def test_folders_without_metrics_and_machines_without_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"has no metrics\.jsonl with a step in it"):
         write_report(tmp_path)

@@ -22,8 +22,10 @@ def evaluate(
     model: Annotated[str | None, typer.Argument(help="A name that `fulmen models` lists, or a folder.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="A task; may be given often. Default: all.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Examples of each task.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the examples.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Write results and failures to this JSON file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the examples, and of the sampling.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write results and failures to this JSON file.")
+    ] = None,
     list_tasks: Annotated[bool, typer.Option("--list", help="List the tasks and stop.")] = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of one reply.")] = 512,
@@ -69,18 +71,30 @@ def evaluate_tasks(
 ) -> dict[str, Any]:
     """Evaluate all tasks but those `known`, which are results of before; returns what is written to `out`.
 
-    `counts` has examples by task, where these aren't the settings'.
+    `counts` has examples by task, where these aren't the settings'. A task whose problems don't fit into the context
+    is left out with a warning; ValueError if that leaves none.
     """
+    from fulmen.engine.request import ContextTooLong
+
     policy = _make_policy(loaded, settings)
     done = {result["task"]: result for result in known}
     facts = {"model": loaded.name, "label": loaded.label, "settings": dataclasses.asdict(settings)}
+    problem = "there is no task to evaluate"
     for task in tasks:
-        if task.name not in done:
-            count = (counts or {}).get(task.name, settings.count)
+        if task.name in done:
+            continue
+        count = (counts or {}).get(task.name, settings.count)
+        try:
             done[task.name] = _run_task(task, policy, dataclasses.replace(settings, count=count)).to_json()
-            if out is not None:  # after each task, so that an interruption loses one at most
-                _write(out, facts | {"tasks": list(done.values())})
-    return facts | {"tasks": [done[task.name] for task in tasks]}
+        except ContextTooLong as error:
+            problem = f"task {task.name}: {error}. Allow more with --max-context"
+            typer.echo(f"warning: left out {problem}", err=True)
+            continue
+        if out is not None:  # after each task, so that an interruption loses one at most
+            _write(out, facts | {"tasks": list(done.values())})
+    if not done:
+        raise ValueError(problem)
+    return facts | {"tasks": [done[task.name] for task in tasks if task.name in done]}
 
 
 def _make_policy(loaded: "LoadedModel", settings: "EvaluationSettings") -> "EnginePolicy":
@@ -93,7 +107,7 @@ def _make_policy(loaded: "LoadedModel", settings: "EvaluationSettings") -> "Engi
         Engine(loaded.decoder, loaded.tokenizer, options=options),
         loaded.tokenizer,
         loaded.template,
-        params=SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens),
+        params=SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed),
         thinking_budget=settings.thinking_budget,
     )
 
@@ -103,21 +117,17 @@ def _run_task(task: "Task", policy: "EnginePolicy", settings: "EvaluationSetting
     from rich.console import Console
     from rich.progress import Progress
 
-    from fulmen.engine.request import ContextTooLong
     from fulmen.evals.held_out import evaluate
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(task.name, total=settings.count)
-        try:
-            return evaluate(
-                task,
-                policy,
-                count=settings.count,
-                seed=settings.seed,
-                report=lambda done: progress.update(bar, completed=done),
-            )
-        except ContextTooLong as error:
-            raise ValueError(f"task {task.name}: {error}. Allow more with --max-context") from error
+        return evaluate(
+            task,
+            policy,
+            count=settings.count,
+            seed=settings.seed,
+            report=lambda done: progress.update(bar, completed=done),
+        )
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ class EvaluationSettings:
     count: int = 500
     """Examples of each task."""
     seed: int = 1
-    """Of the examples."""
+    """Of the examples, and of the sampling."""
     temperature: float = 0.0
     max_tokens: int = 512
     """Most tokens of one reply."""

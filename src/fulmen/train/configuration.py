@@ -42,7 +42,8 @@ from typing import Any, Literal
 from fulmen import catalog
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.config import ModelConfig, ResidualScale, hybrid_layers
-from fulmen.train.settings import CheckpointSettings, StageSettings
+from fulmen.config_formats import read_config_file
+from fulmen.train.settings import CheckpointSettings, StageSettings, require_distinct_names
 from fulmen.train.tables import read_table
 
 OnBroken = Literal["stop", "skip"]
@@ -216,7 +217,12 @@ class ExistingModel:
     @property
     def folder(self) -> Path:
         """The checkpoint folder; ValueError says what to do when there is none."""
-        return catalog.resolve(self.from_ if self.from_.exists() else self.from_.name)
+        if self.from_.exists():
+            return catalog.resolve(self.from_)
+        try:
+            return catalog.resolve(self.from_.name)
+        except ValueError as error:
+            raise ValueError(f"model.from: there is no {self.from_}, and as a name: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +265,7 @@ class RunConfiguration:
     def __post_init__(self) -> None:
         if not self.stage:
             raise ValueError("stage is empty: a run needs at least one")
+        require_distinct_names(self.stage)
         if self.tokenizer is None and isinstance(self.model, NewModel):
             raise ValueError("a new model needs a tokenizer: name its folder in [tokenizer]")
 
@@ -271,10 +278,22 @@ class RunConfiguration:
         return self.model.folder
 
     def start(self, tokenizer: Tokenizer) -> ModelConfig | Path:
-        """What the run begins from: the config of a new model, or a checkpoint folder."""
-        if isinstance(self.model, ExistingModel):
-            return self.model.folder
-        return self.model.config(tokenizer, length=self.stage[0].length)
+        """What the run begins from: the config of a new model, or a checkpoint folder.
+
+        Raises:
+            ValueError: the model can't be made as it is described, or has too few tokens for the tokenizer.
+        """
+        if isinstance(self.model, NewModel):
+            return self.model.config(tokenizer, length=self.stage[0].length)
+        folder = self.model.folder
+        if self.tokenizer is not None:
+            rows = read_config_file(folder / "config.json").vocab_size
+            if tokenizer.vocab_size > rows:
+                raise ValueError(
+                    f"the tokenizer of {self.tokenizer.folder} has {tokenizer.vocab_size} tokens, and the model of "
+                    f"{folder} knows {rows}: leave [tokenizer] out to take the model's own"
+                )
+        return folder
 
 
 def read_configuration(path: Path, *, data_kind: Literal["text", "chat"], base: Path | None = None) -> RunConfiguration:
@@ -294,16 +313,21 @@ def read_configuration(path: Path, *, data_kind: Literal["text", "chat"], base: 
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from error
-    for entry in _data_tables(document):
-        entry.setdefault("kind", data_kind)
+    for entry in data_tables(document).values():
+        if "tasks" not in entry:  # else the complaint is that the kind is missing
+            entry.setdefault("kind", data_kind)
     try:
         return read_table(RunConfiguration, document, "", base=path.parent if base is None else base)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _data_tables(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The `[[stage.data]]` tables of a document of the right shape; `read_table` complains about any other."""
-    stages = document.get("stage")
-    lists = [stage.get("data") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
-    return [entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)]
+def data_tables(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The `[[stage.data]]` tables of a document by their places; `read_table` complains if its shape is another."""
+    stages, found = document.get("stage"), {}
+    for i, stage in enumerate(stages if isinstance(stages, list) else ()):
+        entries = stage.get("data") if isinstance(stage, dict) else None
+        for j, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if isinstance(entry, dict):
+                found[f"stage[{i}].data[{j}]"] = entry
+    return found

@@ -113,15 +113,17 @@ def build_corpora(
         ValueError: a name is unknown, or no source at all could be had.
     """
     sources = corpus_sources()
-    cards = {}
-    for name in names:
+    wanted = list(names)
+    for name in wanted:
         if name not in sources:
             raise ValueError(f"no corpus is called {name!r}. Known corpora: {', '.join(sources)}")
+    cards = {}
+    for name in wanted:
         try:
             cards[name] = build_corpus(sources[name], folder, report=report)
         except SourceMissing as error:
             warnings.warn(f"corpus {name} is left out: {error}", stacklevel=2)
-    if not cards:
+    if wanted and not cards:
         raise ValueError("no text could be had from any source: see the warnings")
     return cards
 
@@ -133,10 +135,9 @@ def build_corpus(source: CorpusSource, folder: Path, *, report: Report = lambda 
         SourceMissing: the package can't be fetched, or has no text where it should.
     """
     text_file, card_file = folder / f"{source.name}.jsonl", folder / f"{source.name}.json"
-    if card_file.is_file() and text_file.is_file():
-        card = CorpusCard(**json.loads(card_file.read_text(encoding="utf-8")))
-        if card.sha256 == _sha256(text_file):
-            return card
+    made = _read_card(card_file)
+    if made is not None and text_file.is_file() and made.sha256 == _sha256(text_file):
+        return made
     folder.mkdir(parents=True, exist_ok=True)
     temporary = text_file.with_suffix(".part")
     documents = size = 0
@@ -159,6 +160,14 @@ def build_corpus(source: CorpusSource, folder: Path, *, report: Report = lambda 
     )
     card_file.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
     return card
+
+
+def _read_card(file: Path) -> CorpusCard | None:
+    """A card; None if there is none, or half of one that a kill left."""
+    try:
+        return CorpusCard(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _texts(source: CorpusSource, root: Path, report: Report) -> Iterator[str]:

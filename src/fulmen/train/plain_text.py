@@ -21,7 +21,8 @@ def python_documentation() -> list[str]:
     from pydoc_data.topics import topics
 
     folder = Path(sysconfig.get_path("stdlib"))
-    files = (file for file in sorted(folder.rglob("*.py")) if not _NOT_DOCUMENTATION & set(file.parts))
+    every = sorted(folder.rglob("*.py"))
+    files = (file for file in every if not _NOT_DOCUMENTATION & set(file.relative_to(folder).parts))
     texts = [*topics.values(), *("\n\n".join(_docstrings(file)) for file in files)]
     return [text for text in texts if text.strip()]
 

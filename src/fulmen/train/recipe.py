@@ -19,6 +19,7 @@ table: `tasks = "calls"`. No torch here.
 """
 
 import dataclasses
+import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -28,8 +29,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fulmen.train.configuration import NewModel, StageTable, TextData
-from fulmen.train.settings import CheckpointSettings
+from fulmen.train.configuration import NewModel, StageTable, TaskData, TextData, data_tables
+from fulmen.train.settings import CheckpointSettings, require_distinct_names
 from fulmen.train.tables import read_table
 
 CORPORA = "corpora"
@@ -50,6 +51,13 @@ class RecipeTable:
     seed: int = 0
     max_weight_bytes: int | None = None
     """The largest file of weights that is allowed to come out."""
+
+    def __post_init__(self) -> None:
+        taken = (CORPORA, "tokenizer", "tokens", "training")
+        if self.name in taken or not self.name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(
+                f"name is {self.name!r}; it names a folder beside {', '.join(taken)}, of letters, digits, - and _"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,12 @@ class SamplingTable:
     temperature: float = 0.0
     top_p: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise ValueError(
+                f"temperature is {self.temperature} and top_p {self.top_p}; they must be at least 0 and within (0, 1]"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTable:
@@ -88,6 +102,10 @@ class EvaluationTable:
     examples: int = 500
     seed: int = 1
     max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +126,14 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stage:
             raise ValueError("stage is empty: a recipe needs at least one")
+        require_distinct_names(self.stage)
+
+    def tasks(self) -> dict[str, Mapping[str, float]]:
+        """Every table of tasks, by its place in the file."""
+        named = {"vocabulary": self.vocabulary.tasks, "evaluation": self.evaluation.tasks}
+        for i, stage in enumerate(self.stage):
+            named |= {f"stage[{i}].data[{j}]": e.tasks for j, e in enumerate(stage.data) if isinstance(e, TaskData)}
+        return named
 
     def to_json(self, folder: Path) -> dict[str, Any]:
         """Everything that decides the result, as JSON-like data; paths are relative to `folder`."""
@@ -163,6 +189,11 @@ class Recipe:
         return dataclasses.replace(self, stage=tuple(stages))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mixtures:
+    mixtures: Mapping[str, Mapping[str, float]]
+
+
 def recipe_names() -> list[str]:
     """The recipes that the package has."""
     found = files("fulmen.train").joinpath("recipes").iterdir()
@@ -191,26 +222,45 @@ def read_recipe(name_or_path: str, folder: Path, *, task_names: Iterable[str], s
     Raises:
         ValueError: there is no such recipe, or it is wrong; the message names the table and the key.
     """
+    known = list(task_names)
     try:
         document = tomllib.loads(recipe_text(name_or_path))
-        _spell_mixtures_out(document, list(task_names))
-        return read_table(Recipe, document, "", base=folder).scaled(scale)
+        _spell_mixtures_out(document, known)
+        recipe = read_table(Recipe, document, "", base=folder).scaled(scale)
+        _require_known(recipe, folder, known)
+        return recipe
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise ValueError(f"recipe {name_or_path}: {error}") from error
 
 
 def _spell_mixtures_out(document: dict[str, Any], task_names: list[str]) -> None:
     """Replace the names of mixtures by tables of tasks and weights."""
-    mixtures = document.pop("mixtures", {})
-    named: dict[str, dict[str, Any]] = {key: document[key] for key in ("vocabulary", "evaluation") if key in document}
-    for stage in document.get("stage", ()):
-        named |= {f"stage {stage.get('name')!r}, data {i}": entry for i, entry in enumerate(stage.get("data", ()))}
-    for where, entry in named.items():
+    mixtures = read_table(_Mixtures, {"mixtures": document.pop("mixtures", {})}, "", base=Path()).mixtures
+    named = {key: document[key] for key in ("vocabulary", "evaluation") if isinstance(document.get(key), dict)}
+    for where, entry in (named | data_tables(document)).items():
         name = entry.get("tasks")
         if isinstance(name, str):
             if name not in mixtures:
                 raise ValueError(f"{where} has a mixture {name!r}, and [mixtures] has none such")
             entry["tasks"] = _weights(name, mixtures[name], task_names)
+
+
+def _require_known(recipe: Recipe, folder: Path, task_names: list[str]) -> None:
+    """ValueError if a task has no such name, or a stage reads a corpus that the recipe doesn't list."""
+    for where, tasks in recipe.tasks().items():
+        for name in tasks:
+            if name not in task_names:
+                near = difflib.get_close_matches(name, task_names, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(task_names)}"
+                raise ValueError(f"{where}: no task is called {name!r}: {hint}")
+    for i, stage in enumerate(recipe.stage):
+        for j, entry in enumerate(stage.data):
+            is_corpus = isinstance(entry, TextData) and entry.path.parent == folder / CORPORA
+            if isinstance(entry, TextData) and is_corpus and entry.path.stem not in recipe.recipe.corpora:
+                raise ValueError(
+                    f"stage[{i}].data[{j}] reads {CORPORA}/{entry.path.name}, which is not among the corpora of "
+                    f"[recipe]: {', '.join(recipe.recipe.corpora)}"
+                )
 
 
 def _weights(mixture: str, patterns: Mapping[str, float], task_names: list[str]) -> dict[str, float]:

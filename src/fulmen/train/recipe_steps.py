@@ -22,14 +22,12 @@ from fulmen.chat.template import ChatTemplate
 from fulmen.chat.tokenizer import Tokenizer, read_json
 from fulmen.model.weights import load_checkpoint, save_checkpoint
 from fulmen.tasks.task import Task
-from fulmen.train.configuration import StageTable
 from fulmen.train.corpora import CorpusCard, Report, build_corpora
+from fulmen.train.cost import count_parameters
 from fulmen.train.data.files import Writing
-from fulmen.train.data.opening import open_data
+from fulmen.train.data.opening import open_stages
 from fulmen.train.recipe import CORPORA, Recipe, VocabularyTable
 from fulmen.train.run import run_stages
-from fulmen.train.settings import StageSettings
-from fulmen.train.source import SampleSource
 from fulmen.train.tokenizer_training import train_tokenizer
 
 Tasks = Mapping[str, Callable[[], Task]]
@@ -49,8 +47,14 @@ def begin(recipe: Recipe, folder: Path) -> None:
 
 
 def make_corpora(recipe: Recipe, folder: Path, report: Report) -> dict[str, CorpusCard]:
-    """The texts that can be had, and their cards."""
-    return build_corpora(recipe.recipe.corpora, folder / CORPORA, report=report)
+    """The texts that can be had, and their cards. Once there is a vocabulary, those that it was learned from.
+
+    A text that can be had later only would change the data of a run that goes on.
+    """
+    names = recipe.recipe.corpora
+    if (folder / "tokenizer" / "tokenizer.json").is_file():
+        names = tuple(name for name in names if (folder / CORPORA / f"{name}.json").is_file())
+    return build_corpora(names, folder / CORPORA, report=report)
 
 
 def make_tokenizer(recipe: Recipe, folder: Path, corpora: Iterable[str], tasks: Tasks) -> Tokenizer:
@@ -85,18 +89,18 @@ def _demonstrations(vocabulary: VocabularyTable, tasks: Tasks) -> Iterator[str]:
 
 
 def train(recipe: Recipe, folder: Path, tasks: Tasks) -> None:
-    """Carry out all stages, or continue where they were interrupted."""
+    """Carry out all stages, or continue where they were interrupted.
+
+    Raises:
+        ValueError: the weights will be larger than the recipe allows, data can't be read, or as `run_stages`.
+    """
     writing = Writing.load(folder / "tokenizer")
-    stages = {stage.name: stage for stage in recipe.stage}
-
-    def opened(stage: StageSettings) -> SampleSource:
-        table: StageTable = stages[stage.name]
-        return open_data(table, writing, tasks, seed=recipe.recipe.seed, cache=folder / "tokens")
-
+    config = recipe.model.config(writing.tokenizer, length=recipe.stage[0].length)
+    _require_size(recipe, 2 * count_parameters(config).total)
     run_stages(
-        recipe.model.config(writing.tokenizer, length=recipe.stage[0].length),
+        config,
         recipe.stage,
-        opened,
+        open_stages(recipe.stage, writing, tasks, seed=recipe.recipe.seed, cache=folder / "tokens"),
         folder / "training",
         checkpoints=recipe.checkpoint,
         seed=recipe.recipe.seed,
@@ -126,14 +130,18 @@ def export(recipe: Recipe, folder: Path) -> Path:
     }
     generation = temporary / "generation_config.json"
     generation.write_text(json.dumps({**read_json(generation), **sampling}, indent=2) + "\n", encoding="utf-8")
-    size, limit = sum(file.stat().st_size for file in weight_files(temporary)), recipe.recipe.max_weight_bytes
+    _require_size(recipe, sum(file.stat().st_size for file in weight_files(temporary)))
+    temporary.replace(target)
+    return target
+
+
+def _require_size(recipe: Recipe, size: int) -> None:
+    limit = recipe.recipe.max_weight_bytes
     if limit is not None and size > limit:
         raise ValueError(
             f"the weights are {size / 1e6:.1f} MB and the recipe allows {limit / 1e6:.1f} MB: make the "
             "model smaller, or raise max_weight_bytes"
         )
-    temporary.replace(target)
-    return target
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fulmen.runlog import read_metrics
+from fulmen.train.run_folder import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ _SMALL_PANELS = (  # key, title, and where the axis begins: the norm's is logari
     ("tokens_per_second", "tokens per second", 0.0),
     ("imbalance", "tokens of the busiest expert over an even share", 1.0),
 )
+_SHOWN = ("stage", "tokens", "loss", "trained_fraction", "seconds", "tokens_per_second")
 _INK, _PALE = "#333a45", "#d5d9e0"
 _STYLE: Any = {
     "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left",
@@ -79,12 +81,16 @@ def write_report(run_dir: Path) -> tuple[Path, Path]:
     """Write `report.html` and `report.png` into a run's folder; returns their paths.
 
     Raises:
-        ValueError: the folder has no metrics.
+        ValueError: the folder has no metrics, or not those of a training run.
         RuntimeError: matplotlib is not there.
     """
-    lines = read_metrics(run_dir / "metrics.jsonl")
+    lines = read_metrics(run_dir / METRICS)
     if not lines:
-        raise ValueError(f"{run_dir} has no metrics.jsonl with a step in it: give the folder of a training run")
+        raise ValueError(f"{run_dir} has no {METRICS} with a step in it: give the folder of a training run")
+    if not all(key in line for line in lines for key in _SHOWN):
+        raise ValueError(
+            f"{run_dir / METRICS} is not that of a training run: its lines lack some of {', '.join(_SHOWN)}"
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise RuntimeError("reports are drawn by matplotlib: pip install 'fulmen[train]'")
     import matplotlib as mpl

@@ -105,7 +105,8 @@ def _read_union(kinds: list[Any], value: object, where: str, base: Path) -> Any:
         raise ValueError(f"{where} must be a table, not {_described(value)}")
     if "kind" not in get_type_hints(kinds[0]):
         names = [{field.name.rstrip("_") for field in dataclasses.fields(kind)} for kind in kinds]
-        best = max(range(len(kinds)), key=lambda index: len(names[index] & value.keys()))
+        near = [sum(bool(difflib.get_close_matches(key, own, n=1, cutoff=0.7)) for key in value) for own in names]
+        best = near.index(max(near))
         return read_table(kinds[best], value, where, base=base)
     by_name = {get_args(get_type_hints(kind)["kind"])[0]: kind for kind in kinds}
     name = value.get("kind")

@@ -126,6 +126,12 @@ def test_a_broken_chat_stops_or_is_skipped(tmp_path, writing, line, complaint):
         assert len(read_files(ChatData(path=path, on_broken="skip"), writing, tmp_path / "cache").ends) == 1
 
 
+def test_conversations_that_are_no_lines(tmp_path, writing):
+    (tmp_path / "all.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"all\.json is no \.jsonl file"):
+        read_files(ChatData(path=tmp_path / "all.json"), writing, tmp_path / "cache")
+
+
 def test_files_with_nothing_in_them(tmp_path, writing):
     (tmp_path / "bytes.txt").write_bytes(b"ab\xff")
     with pytest.raises(ValueError, match=r"bytes\.txt: byte 2 is no UTF-8"):

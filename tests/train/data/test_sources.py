@@ -2,6 +2,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,22 @@ def test_every_token_of_a_document_is_predicted_once_an_epoch(tmp_path, lengths)
             assert not sample.mask[0]
             assert sample.token_ids == tuple(range(sample.token_ids[0], sample.token_ids[0] + len(sample.token_ids)))
             assert sample.weights == tuple(map(float, sample.mask))
+
+
+def test_two_processes_write_the_same_store_at_the_same_moment(tmp_path, monkeypatch):
+    document = Document(ids=(1, 2, 3), trained=(False, True, True))
+    rename = Path.rename
+
+    def overtaken(path, target):
+        monkeypatch.undo()
+        write_store(tmp_path / "other", [document], vocab_size=9)
+        rename(tmp_path / "other", target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    store = write_store(tmp_path / "store", [document], vocab_size=9)
+    assert store.tokens.tolist() == [1, 2, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
 def test_epochs_differ_in_order_only_and_seeds_decide(tmp_path):

@@ -84,6 +84,8 @@ def read_files(data: TextData | ChatData, writing: Writing, cache: Path) -> Toke
 
 def _files_of(data: TextData | ChatData) -> list[Path]:
     if data.path.is_file():
+        if isinstance(data, ChatData) and data.path.suffix != ".jsonl":
+            raise ValueError(f"{data.path} is no .jsonl file: conversations are read from JSON lines, one in each")
         return [data.path]
     if not data.path.is_dir():
         raise ValueError(f"{data.path} does not exist: give a file or folder of data")
@@ -138,7 +140,7 @@ def _read(data: TextData | ChatData, content: bytes, writing: Writing, *, is_jso
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is no UTF-8") from error
-    if is_json or isinstance(data, ChatData):
+    if is_json:
         line = json.loads(text)
         if not isinstance(line, dict):
             raise ValueError("the line must be a JSON object")

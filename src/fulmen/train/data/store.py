@@ -94,7 +94,11 @@ def write_store(folder: Path, documents: Iterable[Document | str], *, vocab_size
         (temporary / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
         if open_store(folder) is None:  # another process may have been faster
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            try:
+                temporary.rename(folder)
+            except OSError:  # or faster since then
+                if open_store(folder) is None:
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     store = open_store(folder)
