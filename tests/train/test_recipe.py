@@ -69,8 +69,9 @@ def test_scale_multiplies_every_budget(read):
     assert (recipe.stage[0].tokens, recipe.stage[0].schedule.warmup_steps) == (10_000, 1)
     assert (recipe.vocabulary.examples_per_task, recipe.evaluation.examples) == (20, 5)
     assert read(scale=1e-6).stage[0].steps == 1
-    with pytest.raises(ValueError, match="scale is 0"):
-        read(scale=0.0)
+    for scale in (0.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"scale is {scale}"):
+            read(scale=scale)
 
 
 def test_corpora_that_are_missing_leave_their_share_to_the_others(read):

@@ -170,6 +170,20 @@ class NewModel:
     router_aux_loss_coef: float = 0.001
     initializer_range: float = 0.02
 
+    def __post_init__(self) -> None:
+        for name in (
+            "hidden_size", "num_layers", "num_heads", "head_dim", "intermediate_size", "softmax_every",
+            "num_kv_heads", "max_context", "vocab_size",
+        ):  # fmt: skip
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1")
+        for name in ("num_experts", "shared_intermediate_size", "router_aux_loss_coef", "initializer_range"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not self.rope_base > 0:
+            raise ValueError(f"rope_base is {self.rope_base}; it must be positive")
+
     def config(self, tokenizer: Tokenizer, *, length: int) -> ModelConfig:
         """The model's config, for a tokenizer and sequences of `length` tokens to begin with."""
         vocab_size = self.vocab_size or tokenizer.vocab_size

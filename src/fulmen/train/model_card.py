@@ -1,7 +1,6 @@
 """The card of a model that a recipe made: README.md and a loss curve, computed from the files of the run alone."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fulmen.train.configuration import StageTable, TaskData, VocabularyData
 from fulmen.train.corpora import CorpusCard
 from fulmen.train.cost import count_parameters, training_flops
 from fulmen.train.recipe import Recipe
+from fulmen.train.report import can_draw, draw_loss
 
 CURVES = "loss.png"
 """The picture beside the card."""
@@ -63,7 +63,9 @@ def write_card(
     """
     config = read_config_file(checkpoint / "config.json")
     records = [_record(config, stage, metrics) for stage in recipe.stage]
-    drawn = draw_curves(metrics, checkpoint / CURVES)
+    drawn = can_draw()
+    if drawn:
+        draw_loss(metrics, checkpoint / CURVES)
     parts = [
         _head(checkpoint, config, recipe, scale),
         _data(recipe, corpora),
@@ -73,30 +75,6 @@ def write_card(
         f"## Recipe\n\n```toml\n{recipe_source.strip()}\n```\n",
     ]
     (checkpoint / "README.md").write_text("\n".join(parts), encoding="utf-8")
-
-
-def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Draw the loss over tokens, stage by stage; False if there is no matplotlib."""
-    try:
-        import matplotlib
-    except ImportError:
-        return False
-    matplotlib.use("agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    start = 0.0
-    for stage, group in itertools.groupby(metrics, key=lambda line: str(line["stage"])):
-        lines = list(group)
-        millions = [start + line["tokens"] / 1e6 for line in lines]
-        axes.plot(millions, [line["loss"] for line in lines], linewidth=0.8, label=stage)
-        start = millions[-1]
-    axes.set(xlabel="tokens, in millions", ylabel="loss, nats per trained token")
-    axes.legend()
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
-    return True
 
 
 def _record(config: ModelConfig, stage: StageTable, metrics: Iterable[Mapping[str, Any]]) -> StageRecord:

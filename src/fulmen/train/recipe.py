@@ -150,7 +150,7 @@ class Recipe:
         Raises:
             ValueError: `scale` is not positive.
         """
-        if not scale > 0:
+        if not 0 < scale < float("inf"):
             raise ValueError(f"scale is {scale}; it must be positive")
         few = 4
         return dataclasses.replace(

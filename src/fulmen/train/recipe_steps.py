@@ -130,7 +130,7 @@ def export(recipe: Recipe, folder: Path) -> Path:
     }
     generation = temporary / "generation_config.json"
     generation.write_text(json.dumps({**read_json(generation), **sampling}, indent=2) + "\n", encoding="utf-8")
-    _require_size(recipe, sum(file.stat().st_size for file in weight_files(temporary)))
+    _require_size(recipe, sum(file.stat().st_size for file in temporary.glob("*.safetensors")))
     temporary.replace(target)
     return target
 
@@ -142,8 +142,3 @@ def _require_size(recipe: Recipe, size: int) -> None:
             f"the weights are {size / 1e6:.1f} MB and the recipe allows {limit / 1e6:.1f} MB: make the "
             "model smaller, or raise max_weight_bytes"
         )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files of weights of a checkpoint folder."""
-    return sorted(folder.glob("*.safetensors"))

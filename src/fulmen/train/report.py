@@ -8,7 +8,7 @@ import html
 import importlib.util
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -64,7 +64,7 @@ class StageCurve:
     name: str
     offset: int
     """Tokens of the stages before."""
-    lines: Sequence[dict[str, Any]]
+    lines: Sequence[Mapping[str, Any]]
 
     @property
     def tokens(self) -> list[float]:
@@ -91,7 +91,7 @@ def write_report(run_dir: Path) -> tuple[Path, Path]:
         raise ValueError(
             f"{run_dir / METRICS} is not that of a training run: its lines lack some of {', '.join(_SHOWN)}"
         )
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_draw():
         raise RuntimeError("reports are drawn by matplotlib: pip install 'fulmen[train]'")
     import matplotlib as mpl
 
@@ -119,6 +119,22 @@ def write_report(run_dir: Path) -> tuple[Path, Path]:
     return page, picture
 
 
+def can_draw() -> bool:
+    """Whether matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_loss(lines: Sequence[Mapping[str, Any]], picture: Path) -> None:
+    """Draw the loss alone over the lines of a run's metrics, as a PNG file."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4))
+        _draw_loss(figure.subplots(), _stage_curves(lines))
+        figure.savefig(picture, dpi=120)
+
+
 def smooth(values: Sequence[float]) -> list[float]:
     """A running mean in which a value of a hundredth of the curve ago counts half; unbiased from the first value on."""
     decay = 0.5 ** (100 / max(100, len(values)))
@@ -130,7 +146,7 @@ def smooth(values: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def _stage_curves(lines: Sequence[dict[str, Any]]) -> list[StageCurve]:
+def _stage_curves(lines: Sequence[Mapping[str, Any]]) -> list[StageCurve]:
     curves: list[StageCurve] = []
     for name, group in groupby(lines, key=lambda line: str(line["stage"])):
         offset = int(curves[-1].tokens[-1]) if curves else 0

@@ -126,6 +126,14 @@ def test_a_broken_chat_stops_or_is_skipped(tmp_path, writing, line, complaint):
         assert len(read_files(ChatData(path=path, on_broken="skip"), writing, tmp_path / "cache").ends) == 1
 
 
+def test_hidden_files_and_folders_are_no_data(tmp_path, writing):
+    (tmp_path / "texts" / ".git").mkdir(parents=True)
+    (tmp_path / "texts" / ".git" / "index").write_bytes(b"\xff\x00")
+    (tmp_path / "texts" / ".swp").write_bytes(b"\xff\x00")
+    (tmp_path / "texts" / "a.txt").write_text("one")
+    assert len(read_files(TextData(path=tmp_path / "texts"), writing, tmp_path / "cache").ends) == 1
+
+
 def test_conversations_that_are_no_lines(tmp_path, writing):
     (tmp_path / "all.json").write_text("[]")
     with pytest.raises(ValueError, match=r"all\.json is no \.jsonl file"):

@@ -90,7 +90,12 @@ def _files_of(data: TextData | ChatData) -> list[Path]:
     if not data.path.is_dir():
         raise ValueError(f"{data.path} does not exist: give a file or folder of data")
     pattern = "*.jsonl" if isinstance(data, ChatData) else "*"
-    files = sorted(path for path in data.path.rglob(pattern) if path.is_file() and not path.name.startswith("."))
+    visible = (
+        path
+        for path in data.path.rglob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(data.path).parts)
+    )
+    files = sorted(path for path in visible if path.is_file())
     if not files:
         raise ValueError(f"{data.path} has no {'.jsonl files' if isinstance(data, ChatData) else 'files'}")
     return files
