@@ -1,9 +1,11 @@
 """Trains a vocabulary: byte-level BPE with MiniMax-M1's control tokens, for a small model of its own.
 
-Three choices help a small model. Each digit is a token, so that numbers are columns of digits and not a table of
-pieces. The tags of a reply (`<think>` and the others) are one token each, where MiniMax-M1 spells them out; they are
-text to the parser all the same. And the vocabulary is learned from the text between the control tokens only, so that
-no merge is spent on spelling them.
+Four choices help a small model. Each digit is a token, so that numbers are columns of digits and not a table of
+pieces. A word has the same tokens wherever it stands, after a space, a quote or an underscore, as spaces and signs are
+tokens of their own: what is copied from a request into an argument is copied token by token. The tags of a reply
+(`<think>` and the others) are one token each, where MiniMax-M1 spells them out; they are text to the parser all the
+same. And the vocabulary is learned from the text between the control tokens only, so that no merge is spent on spelling
+them.
 """
 
 import json
@@ -23,8 +25,8 @@ SENTENCE_BEGIN, SENTENCE_END = "<beginning_of_sentence>", "<end_of_sentence>"
 _CONTROL = (DOCUMENT_BEGIN, DOCUMENT_END, SENTENCE_BEGIN, SENTENCE_END)
 _TAGS = (THINK_OPEN, THINK_CLOSE, CALLS_OPEN, CALLS_CLOSE)
 _ADDED = re.compile("|".join(map(re.escape, (*_CONTROL, *_TAGS))))
-# A word with the space or sign before it; one digit; signs with the space before and line breaks after; white space.
-_PIECES = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+# A word; one digit; signs with line breaks after; white space.
+_PIECES = Regex(r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, *, vocab_size: int) -> None:

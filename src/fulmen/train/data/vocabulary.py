@@ -29,15 +29,13 @@ class VocabularySource:
             seed: of the words.
 
         Raises:
-            ValueError: no token of the vocabulary begins a word.
+            ValueError: no token of the vocabulary is a part of a word.
         """
         tokenizer = writing.tokenizer
-        special = tokenizer.special_token_ids
-        pieces = [piece for i, piece in enumerate(map(_text, tokenizer.token_bytes)) if piece and i not in special]
-        self._heads = [piece[1:] for piece in pieces if piece[0] == " " and piece[1:].isalnum()]
-        self._tails = [piece for piece in pieces if piece.isalnum()]
-        if not self._heads or not self._tails:
-            raise ValueError('no token of the vocabulary begins a word: kind = "vocabulary" has nothing to draw from')
+        texts = (_text(token) for i, token in enumerate(tokenizer.token_bytes) if i not in tokenizer.special_token_ids)
+        self._pieces = [text for text in texts if text.isalnum()]
+        if not self._pieces:
+            raise ValueError('no token of the vocabulary is a part of a word: kind = "vocabulary" has nothing to draw')
         self._writing, self._length, self._seed = writing, length, seed
         self._drawn = 0
 
@@ -77,8 +75,7 @@ class VocabularySource:
         return _dialogue(f"{table}\n\nWhat is {key}?", f"{key}{link}{value}")
 
     def _word(self, rng: random.Random) -> str:
-        tails = rng.choice((0, 0, 0, 1, 1, 2))
-        return rng.choice(self._heads) + rng.choice(("", "", "", "_")).join(["", *rng.choices(self._tails, k=tails)])
+        return rng.choice(("", "", "", "_")).join(rng.choices(self._pieces, k=rng.choice((1, 1, 1, 2, 2, 3))))
 
 
 def _dialogue(asked: str, reply: str) -> tuple[Message, ...]:
