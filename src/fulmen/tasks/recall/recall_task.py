@@ -27,12 +27,12 @@ class RecallTask:
 
     In training a text serves for up to eight questions, one turn each; a test asks one.
 
-    Example: `RecallTask(16_384)`; with a tokenizer whose tokens are longer, `RecallTask(16_384, 4.1)`.
+    Example: `RecallTask(16_384)`; with a tokenizer whose tokens are longer, `RecallTask(16_384, 3.2)`.
     """
 
     length_tokens: int
     """Of the text with its question, roughly."""
-    characters_per_token: float = 3.2
+    characters_per_token: float = 2.2
 
     def __post_init__(self) -> None:
         """Refuse lengths that can't hold a question.
