@@ -24,7 +24,7 @@ from rich.style import Style
 from rich.text import Text
 
 EXAMPLES = Path(__file__).with_name("examples")
-WIDTH, HEIGHT = 90, 60
+WIDTH, HEIGHT = 90, 40
 QUIET_SECONDS = 2.5
 
 
@@ -43,21 +43,16 @@ SESSIONS = {
         title="make chat",
         commands=(("chat", "--temperature", "0"),),
         typed=(
-            "Who are you?",
-            "What is 417 + 285?",
-            "Quinn has 12 plums and gets 9 more. Then Quinn gives 4 to Omar. How many plums does Quinn have?",
+            "What is the capital of France?",
+            "Write a Python function that checks if a number is even.",
             "/stats",
         ),
     ),
     "agent": Session(
         title="fulmen agent",
         commands=(
-            ("agent", "What is 4817 * 392?", "--tools", "calculator"),
-            ("agent", "Who is the mayor of Brackwater?", "--tools", "documents:docs/examples/village"),
-            (
-                "agent", "Get the times of the ferries from Brackwater. What is the last ferry?",
-                "--mcp", "ferry=python docs/examples/ferry.py",
-            ),
+            ("agent", "What is 4817 * 392?", "--tools", "calculator", "--model", "spark"),
+            ("agent", "How much is 93 minus 17 times 4?", "--tools", "calculator", "--model", "spark"),
         ),
     ),
 }  # fmt: skip

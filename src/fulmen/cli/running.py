@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fulmen.engine.service import Service
     from fulmen.model.decoder import Decoder
 
-_THINKING_BUDGETS = {"minimax-m1-40k": THINKING_BUDGET_40K, "minimax-m1-80k": THINKING_BUDGET_80K}
+_THINKING_BUDGETS = {"spark": 1024, "minimax-m1-40k": THINKING_BUDGET_40K, "minimax-m1-80k": THINKING_BUDGET_80K}
 _SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -43,7 +43,7 @@ class LoadedModel:
     sampling: SamplingParams
     """As the publisher recommends."""
     thinking_budget: int | None
-    """The version's: 40K and 80K for MiniMax-M1; None elsewhere."""
+    """The version's: 40K and 80K for MiniMax-M1, 1,024 for spark; None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
