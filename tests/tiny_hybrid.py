@@ -18,8 +18,8 @@ def tiny_tokenizer():
     return Tokenizer(backend, eos_token_ids=[256])
 
 
-def tiny_decoder():
-    """Three lightning layers and a softmax layer, with experts; contexts of 600 tokens."""
+def tiny_decoder(**changes):
+    """Three lightning layers and a softmax layer, with experts; contexts of 600 tokens. `changes` of the config."""
     config = ModelConfig(
         vocab_size=257,
         hidden_size=32,
@@ -34,5 +34,5 @@ def tiny_decoder():
         postnorm=True,
         max_context=600,
         initializer_range=0.5,
-    )
+    ).replace(**changes)
     return Decoder(config).requires_grad_(False).initialize(seed=0)

@@ -2,10 +2,9 @@
 
 import pytest
 import tokenizers
+from tiny_hybrid import tiny_decoder
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from fulmen.config import ModelConfig, hybrid_layers
-from fulmen.model.decoder import Decoder
 from fulmen.model.weights import save_checkpoint
 
 CONTROL = ("<begin_of_document>", "<end_of_document>", "<beginning_of_sentence>", "<end_of_sentence>")
@@ -19,22 +18,7 @@ def checkpoint(tmp_path_factory):
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(text, special=True) for text in CONTROL])
-    config = ModelConfig(
-        vocab_size=backend.get_vocab_size(),
-        hidden_size=32,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=16,
-        layers=hybrid_layers(4, softmax_every=4),
-        intermediate_size=32,
-        num_experts=2,
-        experts_per_token=1,
-        rotary_dim=16,
-        postnorm=True,
-        max_context=2000,
-        initializer_range=0.5,
-    )
-    decoder = Decoder(config).requires_grad_(False).initialize(seed=0)
+    decoder = tiny_decoder(vocab_size=backend.get_vocab_size(), max_context=2000)
     # Letters and blanks only, so that what the model writes is text.
     strange = [i for char, i in backend.get_vocab().items() if not (char.isascii() and char.isalpha()) and char != "Ġ"]
     decoder.lm_head.weight[strange] = 0

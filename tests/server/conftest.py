@@ -5,12 +5,11 @@ import openai
 import pytest
 from scripted import ScriptedService, byte_tokenizer
 from serving import TINY_CONTEXT, running
+from tiny_hybrid import tiny_decoder
 
 from fulmen.chat.template import ChatTemplate
-from fulmen.config import ModelConfig, hybrid_layers
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.service import Service
-from fulmen.model.decoder import Decoder
 from fulmen.server.served_model import ServedModel, ServerOptions
 from fulmen.trace import SamplingParams
 
@@ -65,22 +64,8 @@ def say(served):
 @pytest.fixture(scope="module")
 def tiny_model(tokenizer, template):
     """A tiny random hybrid in the real engine."""
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=16,
-        layers=hybrid_layers(4, softmax_every=4),
-        intermediate_size=32,
-        num_experts=2,
-        experts_per_token=1,
-        rotary_dim=8,
-        max_context=TINY_CONTEXT,
-        initializer_range=0.5,
-    )
     options = EngineOptions(max_running=8, max_queue=64, cache_bytes=64 << 20, page_size=16)
-    decoder = Decoder(config).requires_grad_(False).initialize(seed=0)
+    decoder = tiny_decoder(vocab_size=tokenizer.vocab_size, rotary_dim=8, postnorm=False, max_context=TINY_CONTEXT)
     # Tokens that are no ASCII become unlikely, so that most replies are text that survives its way back in a prompt.
     strange = [i for i, data in enumerate(tokenizer.token_bytes) if not data.isascii() or data < b"\t"]
     decoder.lm_head.weight[strange] = 0

@@ -43,9 +43,8 @@ class _Passage:
 
     def shown(self) -> str:
         """As a result has it."""
-        return (
-            f"[{self.cited}] ({self.place}) {self.text}" if self.cited != self.place else f"[{self.cited}]\n{self.text}"
-        )
+        by_place = self.cited == self.place
+        return f"[{self.place}]\n{self.text}" if by_place else f"[{self.cited}] ({self.place}) {self.text}"
 
 
 class DocumentSearchTask:
@@ -88,9 +87,8 @@ class DocumentSearchTask:
         if "query" in example.reference:
             return _score_search(example.reference["query"], reply)
         answer, cited = example.reference["answer"], example.reference["cited"]
-        words = _CITATION.sub("", reply.content)
-        right = says_only(words, answer, example.reference["wrong"]) and _CITATION.findall(reply.content) == cited
-        right = right and not reply.tool_calls
+        said_alone = says_only(_CITATION.sub("", reply.content), answer, example.reference["wrong"])
+        right = said_alone and _CITATION.findall(reply.content) == cited and not reply.tool_calls
         return Score(value=float(right), why="" if right else f"{answer!r} was expected, citing {cited}")
 
 

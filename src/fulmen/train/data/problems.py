@@ -43,8 +43,7 @@ class ProblemSource:
             messages = instructed(example.messages, seed=f"{self._seed}/{self._task.name}/{self._drawn}")
             document = self._writing.conversation((*messages, example.demonstration), example.tools, self._train_on)
             if len(document.ids) <= self._length:
-                weights = tuple(map(float, document.trained))
-                return TrainingSample(token_ids=document.ids, mask=document.trained, weights=weights)
+                return document.sample()
             if not self.left_out:
                 warnings.warn(
                     f"{self._task.name} has problems of more than {self._length} tokens, which are left out",

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fulmen.trace import TrainingSample
+
 _TOKENS, _TRAINED, _ENDS, _FACTS = "tokens.bin", "trained.bin", "ends.bin", "facts.json"
 
 
@@ -28,6 +30,10 @@ class Document:
     ids: tuple[int, ...]
     trained: tuple[bool, ...]
     """True where the token is a target."""
+
+    def sample(self) -> TrainingSample:
+        """The document as one sample, every target of weight 1."""
+        return TrainingSample(token_ids=self.ids, mask=self.trained, weights=tuple(map(float, self.trained)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fulmen.trace import TrainingSample
-from fulmen.train.data.store import TokenStore
+from fulmen.train.data.store import Document, TokenStore
 
 TooLong = Literal["cut", "leave_out"]
 
@@ -72,9 +72,7 @@ class StoredSource:
         begin = start + (piece - first) * targets // pieces
         end = start + (piece - first + 1) * targets // pieces + 1
         mask = (False, *self._store.trained[begin + 1 : end].tolist())
-        return TrainingSample(
-            token_ids=tuple(self._store.tokens[begin:end].tolist()), mask=mask, weights=tuple(map(float, mask))
-        )
+        return Document(ids=tuple(self._store.tokens[begin:end].tolist()), trained=mask).sample()
 
     def state_dict(self) -> dict[str, Any]:
         """The position: samples drawn, and what they were drawn from."""

@@ -51,8 +51,7 @@ class VocabularySource:
         while most >= 2:
             document = self._writing.conversation(self._draw(rng, most), (), "replies")
             if len(document.ids) <= self._length:
-                weights = tuple(map(float, document.trained))
-                return TrainingSample(token_ids=document.ids, mask=document.trained, weights=weights)
+                return document.sample()
             most //= 2
         raise ValueError(f"no conversation of two words fits into {self._length} tokens: raise the stage's length")
 
