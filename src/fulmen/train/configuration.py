@@ -93,7 +93,13 @@ class TaskData:
     """Weight by name of the task."""
     weight: float = 1.0
     train_on: TrainOn = "replies"
+    later_turns: float = 0.0
+    """Fraction of the problems that come later in a conversation, after up to three others of these tasks."""
     kind: Literal["tasks"] = "tasks"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.later_turns <= 1:
+            raise ValueError(f"later_turns is {self.later_turns}; it is a fraction within 0..1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import random
@@ -6,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fulmen.chat.message import Message
+from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.tasks.task import Example, Score
 from fulmen.trace import TrainingSample
 from fulmen.train.configuration import ChatData, StageTable, TaskData, TextData
+from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing
 from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.opening import open_data
@@ -55,6 +57,11 @@ class Constant:
 
     def load_state_dict(self, state):
         self.drawn = state["drawn"]
+
+
+def problems(writing, *, length=200, train_on="replies", seed=5, later_turns=0.0):
+    earlier = EarlierTurns({"addition": (Addition(), 1.0)}, fraction=later_turns, seed=seed)
+    return ProblemSource(Addition(), writing, length=length, train_on=train_on, seed=seed, earlier=earlier)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +161,8 @@ def test_every_source_resumes_exactly(tmp_path, writing, drawn):
         store = store_of(tmp_path, [23, 2, 8, 9, 64, 3, 101])
         return [
             StoredSource(store, length=8, too_long="cut", seed=0),
-            ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5),
+            problems(writing),
+            problems(writing, later_turns=0.5),
             VocabularySource(writing, length=200, seed=5),
             open_stage(tmp_path, writing),
         ]
@@ -205,31 +213,90 @@ def test_a_stage_mixes_files_and_tasks_in_their_shares(tmp_path, writing):
 
 
 def test_problems_train_the_reply_and_the_end_token(writing, tokenizer):
-    sample = ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5).next()
+    sample = problems(writing).next()
     trained = [i for i, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
     text = tokenizer.decode(trained, skip_special=False)
     assert text.startswith("<think>\n")
     assert text.endswith("<end_of_sentence>")
     assert text.count("end_of_sentence") == 1
-    everything = ProblemSource(Addition(), writing, length=200, train_on="all", seed=5).next()
+    everything = problems(writing, train_on="all").next()
     assert everything.token_ids == sample.token_ids
     assert everything.mask == (False, *[True] * (len(sample.mask) - 1))
-    other = ProblemSource(Addition(), writing, length=200, train_on="all", seed=6)
+    other = problems(writing, train_on="all", seed=6)
     assert other.next().token_ids != sample.token_ids
 
 
 def test_blocks_of_problems_are_all_different(writing):
-    source = ProblemSource(Addition(), writing, length=200, train_on="replies", seed=5)
+    source = problems(writing)
     assert len({s.token_ids for s in draws(source, 192)}) > 180
 
 
+def test_problems_come_after_others_and_only_the_last_is_trained(writing, tokenizer):
+    alone = draws(problems(writing), 300)
+    later = draws(problems(writing, later_turns=0.5), 300)
+    joined = [(one, whole) for one, whole in zip(alone, later, strict=True) if one != whole]
+    assert 100 < len(joined) < 200
+    turns = Counter()
+    for one, whole in joined:
+        written = [tokenizer.decode(ids, skip_special=False) for ids in (one.token_ids, whole.token_ids)]
+        reply = written[0][written[0].rindex("<beginning_of_sentence>user") :]
+        assert written[1].endswith(reply)  # the same problem, after others
+        assert written[1].count("<think>") == 1
+        assert sum(whole.mask) == sum(one.mask)
+        turns[written[1].count("<beginning_of_sentence>user")] += 1
+    assert min(turns) == 2
+    assert max(turns) > 3
+
+
+def test_a_problem_that_is_too_long_after_others_stands_alone(writing):
+    alone = draws(problems(writing), 100)
+    longest = max(len(sample.token_ids) for sample in alone)
+    later = draws(problems(writing, length=longest, later_turns=1.0), 100)
+    kept = [one == whole for one, whole in zip(alone, later, strict=True)]
+    assert 0 < sum(kept) < 100
+
+
+def test_earlier_turns_with_tools_stand_before_problems_with_tools_only():
+    def example(content, *names, called=False):
+        call = (ToolCall(id="call_1", name=names[0], arguments="{}"),) if called else ()
+        return Example(
+            messages=(Message(role="user", content=content),),
+            reference="",
+            demonstration=Message(role="assistant", content=f"of {content}", tool_calls=call),
+            tools=tuple(ToolSpec(name=name, description=content, parameters={}) for name in names),
+        )
+
+    class Fixed:
+        def __init__(self, *examples):
+            self.given = examples
+
+        def examples(self, split, seed):
+            return itertools.cycle(self.given)
+
+    short = Fixed(example("sum"), example("search", "a", "b"), example("call", "a", called=True), example("x" * 900))
+    earlier = EarlierTurns({"short": (short, 1.0)}, fraction=1.0, seed=3)
+    contents, tools = set(), set()
+    for key in range(50):
+        with_tools = earlier.lead(example("last", "b", "c"), key=str(key))
+        contents |= {message.content for message in with_tools.messages}
+        tools |= {(tool.name, tool.description) for tool in with_tools.tools}
+        without = earlier.lead(example("last"), key=str(key))
+        assert not without.tools
+        assert {message.content for message in without.messages} <= {"sum", "of sum", "last"}
+    assert contents == {"sum", "of sum", "search", "of search", "last"}
+    assert tools == {("a", "search"), ("b", "last"), ("c", "last")}
+    system = example("last")
+    system = dataclasses.replace(system, messages=(Message(role="system", content="Be brief."), *system.messages))
+    assert all(earlier.lead(system, key=str(key)) is system for key in range(9))
+
+
 def test_problems_that_are_too_long_are_counted(writing):
-    source = ProblemSource(Addition(), writing, length=34, train_on="replies", seed=5)
-    with pytest.warns(UserWarning, match="addition has problems of more than 34 tokens, which are left out"):
-        assert all(len(s.token_ids) <= 34 for s in draws(source, 100))
+    source = problems(writing, length=45)
+    with pytest.warns(UserWarning, match="addition has problems of more than 45 tokens, which are left out"):
+        assert all(len(s.token_ids) <= 45 for s in draws(source, 100))
     assert source.left_out == source.state_dict()["left_out"] > 0
     assert source.state_dict()["drawn"] == 100 + source.left_out
-    hopeless = ProblemSource(Addition(), writing, length=5, train_on="replies", seed=5)
+    hopeless = problems(writing, length=5)
     with (
         pytest.raises(ValueError, match="100 problems of addition in a row were longer than 5 tokens; the shortest"),
         pytest.warns(UserWarning, match="left out"),

@@ -3,12 +3,13 @@
 from fulmen.tasks.arithmetic.comparison import draw_comparison
 from fulmen.tasks.arithmetic.expressions import draw_chain, draw_expression
 from fulmen.tasks.arithmetic.products import draw_division, draw_multiplication
-from fulmen.tasks.arithmetic.sums import draw_addition, draw_subtraction, draw_two_or_three_digit_sum
+from fulmen.tasks.arithmetic.sums import draw_addition, draw_small_sum, draw_subtraction, draw_two_or_three_digit_sum
 from fulmen.tasks.problem import ProblemTask
 
 _DRAWS = {
     "addition": draw_addition,
     "subtraction": draw_subtraction,
+    "small_sums": draw_small_sum,
     "two_or_three_digit_sums": draw_two_or_three_digit_sum,
     "multiplication": draw_multiplication,
     "division": draw_division,

@@ -73,6 +73,12 @@ def draw_two_or_three_digit_sum(rng: random.Random) -> Problem:
     return draw(rng, number_of_length(rng, a), number_of_length(rng, b))
 
 
+def draw_small_sum(rng: random.Random) -> Problem:
+    """A sum or a difference of two numbers up to 20: the others hardly ever draw one, and people try them first."""
+    draw = rng.choice((_addition, _subtraction))
+    return draw(rng, rng.randint(0, 20), rng.randint(0, 20))
+
+
 def draw_number(rng: random.Random) -> int:
     """A number of one to four digits, mostly two or three."""
     return number_of_length(rng, rng.choices((1, 2, 3, 4), _LENGTH_WEIGHTS)[0])

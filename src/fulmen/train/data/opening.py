@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fulmen.tasks.task import Task
 from fulmen.train.configuration import DataSettings, StageTable, TaskData, VocabularyData
+from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing, read_files
 from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.problems import ProblemSource
@@ -68,15 +69,23 @@ def open_data(
 def _open_tasks(
     data: TaskData, length: int, writing: Writing, tasks: Mapping[str, Callable[[], Task]], seed: int
 ) -> Mixture:
-    sources: dict[str, tuple[SampleSource, float]] = {}
+    opened: dict[str, tuple[Task, float]] = {}
     for name, weight in data.tasks.items():
         if name not in tasks:
             near = difflib.get_close_matches(name, tasks, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(tasks))}"
             raise ValueError(f"no task is called {name!r}: {hint}")
-        source = ProblemSource(tasks[name](), writing, length=length, train_on=data.train_on, seed=seed)
-        sources[name] = (source, weight)
-    return Mixture(sources)
+        opened[name] = (tasks[name](), weight)
+    earlier = EarlierTurns(opened, fraction=data.later_turns, seed=seed)
+    return Mixture(
+        {
+            name: (
+                ProblemSource(task, writing, length=length, train_on=data.train_on, seed=seed, earlier=earlier),
+                weight,
+            )
+            for name, (task, weight) in opened.items()
+        }
+    )
 
 
 def _derive(seed: int, stage: str, index: int) -> int:

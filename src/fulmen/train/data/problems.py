@@ -1,4 +1,7 @@
-"""Problems that a task generates, as training samples; some begin with a system message (`instructions`)."""
+"""Problems that a task generates, as training samples.
+
+Some begin with a system message (`instructions`), some come after others (`conversations`).
+"""
 
 import hashlib
 import warnings
@@ -9,8 +12,10 @@ from typing import Any
 from fulmen.tasks.task import Example, Task
 from fulmen.trace import TrainingSample
 from fulmen.train.configuration import TrainOn
+from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing
 from fulmen.train.data.instructions import instructed
+from fulmen.train.data.store import Document
 
 _BLOCK = 64
 """Examples drawn with one seed. A generator can't be wound forward: to resume draws at most so many again."""
@@ -24,8 +29,11 @@ class ProblemSource:
     `length` tokens are left out and counted.
     """
 
-    def __init__(self, task: Task, writing: Writing, *, length: int, train_on: TrainOn, seed: int) -> None:
+    def __init__(
+        self, task: Task, writing: Writing, *, length: int, train_on: TrainOn, seed: int, earlier: EarlierTurns
+    ) -> None:
         self._task, self._writing, self._length, self._train_on, self._seed = task, writing, length, train_on, seed
+        self._earlier = earlier
         self._examples: Iterator[Example] = iter(())
         self._drawn = 0
         self.left_out = 0
@@ -39,9 +47,11 @@ class ProblemSource:
         """
         shortest = None
         for _ in range(_PATIENCE):
-            example = self._next_example()
-            messages = instructed(example.messages, seed=f"{self._seed}/{self._task.name}/{self._drawn}")
-            document = self._writing.conversation((*messages, example.demonstration), example.tools, self._train_on)
+            alone = self._next_example()
+            key = f"{self._seed}/{self._task.name}/{self._drawn}"
+            document = self._written(self._earlier.lead(alone, key=key), key)
+            if len(document.ids) > self._length:
+                document = self._written(alone, key)
             if len(document.ids) <= self._length:
                 return document.sample()
             if not self.left_out:
@@ -66,6 +76,10 @@ class ProblemSource:
         block, position = divmod(self._drawn, _BLOCK)
         self._examples = self._block(block) if position else iter(())  # at 0, `_next_example` opens it
         next(islice(self._examples, position, position), None)
+
+    def _written(self, example: Example, key: str) -> Document:
+        messages = instructed(example.messages, seed=key)
+        return self._writing.conversation((*messages, example.demonstration), example.tools, self._train_on)
 
     def _next_example(self) -> Example:
         block, position = divmod(self._drawn, _BLOCK)
