@@ -11,10 +11,13 @@ from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing, read_files
 from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.problems import ProblemSource
+from fulmen.train.data.retelling import Retelling
 from fulmen.train.data.stored import StoredSource, TooLong
 from fulmen.train.data.vocabulary import VocabularySource
 from fulmen.train.settings import StageSettings
 from fulmen.train.source import SampleSource
+
+_RETOLD = 0.5
 
 
 def open_stages(
@@ -77,15 +80,19 @@ def _open_tasks(
             raise ValueError(f"no task is called {name!r}: {hint}")
         opened[name] = (tasks[name](), weight)
     earlier = EarlierTurns(opened, fraction=data.later_turns, seed=seed)
-    return Mixture(
-        {
-            name: (
-                ProblemSource(task, writing, length=length, train_on=data.train_on, seed=seed, earlier=earlier),
-                weight,
-            )
-            for name, (task, weight) in opened.items()
-        }
-    )
+    sources: dict[str, tuple[SampleSource, float]] = {}
+    for name, (task, weight) in opened.items():
+        source = ProblemSource(
+            task,
+            writing,
+            length=length,
+            train_on=data.train_on,
+            seed=seed,
+            earlier=earlier,
+            retelling=Retelling(writing.tokenizer, fraction=_RETOLD if name in data.retold else 0.0),
+        )
+        sources[name] = (source, weight)
+    return Mixture(sources)
 
 
 def _derive(seed: int, stage: str, index: int) -> int:

@@ -1,6 +1,7 @@
 """Problems that a task generates, as training samples.
 
-Some begin with a system message (`instructions`), some come after others (`conversations`).
+Some begin with a system message (`instructions`), some come after others (`conversations`), some are told with other
+words (`retelling`).
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from fulmen.train.configuration import TrainOn
 from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing
 from fulmen.train.data.instructions import instructed
+from fulmen.train.data.retelling import Retelling
 from fulmen.train.data.store import Document
 
 _BLOCK = 64
@@ -30,10 +32,18 @@ class ProblemSource:
     """
 
     def __init__(
-        self, task: Task, writing: Writing, *, length: int, train_on: TrainOn, seed: int, earlier: EarlierTurns
+        self,
+        task: Task,
+        writing: Writing,
+        *,
+        length: int,
+        train_on: TrainOn,
+        seed: int,
+        earlier: EarlierTurns,
+        retelling: Retelling,
     ) -> None:
         self._task, self._writing, self._length, self._train_on, self._seed = task, writing, length, train_on, seed
-        self._earlier = earlier
+        self._earlier, self._retelling = earlier, retelling
         self._examples: Iterator[Example] = iter(())
         self._drawn = 0
         self.left_out = 0
@@ -47,8 +57,9 @@ class ProblemSource:
         """
         shortest = None
         for _ in range(_PATIENCE):
-            alone = self._next_example()
+            example = self._next_example()
             key = f"{self._seed}/{self._task.name}/{self._drawn}"
+            alone = self._retelling.retell(example, key=key)
             document = self._written(self._earlier.lead(alone, key=key), key)
             if len(document.ids) > self._length:
                 document = self._written(alone, key)

@@ -10,6 +10,7 @@ from typing import Any
 from fulmen.chat.message import Message
 from fulmen.trace import TrainingSample
 from fulmen.train.data.files import Writing
+from fulmen.train.data.retelling import word_pieces
 
 _MOST_WORDS = 40
 _MOST_PAIRS = 12
@@ -31,9 +32,7 @@ class VocabularySource:
         Raises:
             ValueError: no token of the vocabulary is a part of a word.
         """
-        tokenizer = writing.tokenizer
-        texts = (_text(token) for i, token in enumerate(tokenizer.token_bytes) if i not in tokenizer.special_token_ids)
-        self._pieces = [text for text in texts if text.isalnum()]
+        self._pieces = word_pieces(writing.tokenizer)
         if not self._pieces:
             raise ValueError('no token of the vocabulary is a part of a word: kind = "vocabulary" has nothing to draw')
         self._writing, self._length, self._seed = writing, length, seed
@@ -79,11 +78,3 @@ class VocabularySource:
 
 def _dialogue(asked: str, reply: str) -> tuple[Message, ...]:
     return Message(role="user", content=asked), Message(role="assistant", content=reply)
-
-
-def _text(token: bytes) -> str:
-    """A token as text; empty if it is a part of a character."""
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        return ""

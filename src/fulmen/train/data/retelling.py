@@ -1,0 +1,139 @@
+"""Problems retold: nouns, names, deeds and labels become other words of the vocabulary, alike in request and reply.
+
+The lists that tasks draw words from are short. A small model learns which words there are and takes the likeliest; told
+with words from the whole vocabulary, a problem can only be solved by reading it.
+"""
+
+import dataclasses
+import json
+import random
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.tokenizer import Tokenizer
+from fulmen.tasks.calls.tools import labels
+from fulmen.tasks.lexicon import words
+from fulmen.tasks.task import Example
+
+_SHARE = 0.7
+"""Of the words that can be replaced in a problem."""
+_NAMES = ("cities", "first_names", "surnames")
+_DEEDS = ("verbs",)
+_NOUNS = ("adjectives", "animals", "foods", "instruments", "jobs", "things")
+_KEPT = frozenset(
+    {
+        # what demonstrations say of themselves
+        "food", "height", "pet", "place", "price", "text", "tool", "weight", "year",
+        # what JSON schemas are made of
+        "default", "description", "enum", "format", "items", "number", "object", "title", "type",
+        # the built-in tools
+        "calculator", "document", "documents", "expression", "file", "line", "lines", "path", "query", "read", "result",
+        "search",
+    }
+)  # fmt: skip
+_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{3,}(?![A-Za-z])")
+
+
+def word_pieces(tokenizer: Tokenizer) -> list[str]:
+    """The tokens of a vocabulary that are words or parts of words, of letters and digits."""
+    special = tokenizer.special_token_ids
+    texts = (_text(token) for i, token in enumerate(tokenizer.token_bytes) if i not in special)
+    return [text for text in texts if text.isalnum()]
+
+
+class Retelling:
+    """Tells problems with other words.
+
+    Example: `Retelling(tokenizer, fraction=0.5).retell(example, key="7/tool_calls/12")` may turn a request to book a
+    table in Paris, and the call that answers it, into one to paint a lens in Filter.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, fraction: float) -> None:
+        """Take the words of a vocabulary, for a fraction of the problems."""
+        self._fraction = fraction
+        pieces = [piece for piece in word_pieces(tokenizer) if re.fullmatch(r"[A-Za-z]{3,}", piece)]
+        known = set(pieces)
+        self._pools = {
+            "name": [piece for piece in pieces if piece.istitle()],
+            "noun": [piece for piece in pieces if piece.islower()],
+            # requests begin with them: to find its small letters from the capital is no matter of reading
+            "deed": [piece for piece in pieces if piece.islower() and piece.capitalize() in known],
+        }
+
+    def retell(self, example: Example, *, key: str) -> Example:
+        """The example, in the chosen fraction of cases in other words; the same for a key."""
+        rng = random.Random(f"retelling {key}")
+        if rng.random() >= self._fraction or not all(self._pools.values()):
+            return example
+        others: dict[str, str] = {}
+
+        def other(match: re.Match[str]) -> str:
+            word = match[0]
+            known = word.lower()
+            kind = _replaceable().get(known)
+            if kind is None:
+                return word
+            if known not in others:
+                others[known] = self._draw(rng, kind) if rng.random() < _SHARE else known
+            return _in_case(others[known], word)
+
+        return _rewritten(example, lambda text: _WORD.sub(other, text))
+
+    def _draw(self, rng: random.Random, kind: str) -> str:
+        """One or two pieces."""
+        return "".join(rng.choices(self._pools[kind], k=rng.choice((1, 1, 1, 2)))).lower()
+
+
+@cache
+def _replaceable() -> dict[str, str]:
+    """Words to their kinds: names, deeds, and nouns with all else."""
+    labelled = {part for names in labels("train").values() for name in names for part in re.split(r"[_ =]", name)}
+    kinds = dict.fromkeys(map(str.lower, labelled), "noun")
+    for kind, lists in (("noun", _NOUNS), ("deed", _DEEDS), ("name", _NAMES)):
+        kinds |= {part: kind for name in lists for word in words(name, "train") for part in word.lower().split("_")}
+    return {word: kind for word, kind in kinds.items() if word not in _KEPT}
+
+
+def _in_case(word: str, like: str) -> str:
+    return word.upper() if like.isupper() else word.capitalize() if like[0].isupper() else word
+
+
+def _rewritten(example: Example, rewrite: Callable[[str], str]) -> Example:
+    """The example with everything that it says rewritten; only training reads it then, so its reference stays."""
+
+    def message(original: Message) -> Message:
+        thinking = original.thinking
+        calls = (
+            dataclasses.replace(call, name=rewrite(call.name), arguments=rewrite(call.arguments))
+            for call in original.tool_calls
+        )
+        return dataclasses.replace(
+            original,
+            content=rewrite(original.content),
+            thinking=None if thinking is None else rewrite(thinking),
+            tool_calls=tuple(calls),
+        )
+
+    def messages(originals: Sequence[Message]) -> tuple[Message, ...]:
+        return tuple(map(message, originals))
+
+    def tool(spec: ToolSpec) -> ToolSpec:
+        parameters = json.loads(rewrite(json.dumps(spec.parameters)))
+        return ToolSpec(name=rewrite(spec.name), description=rewrite(spec.description), parameters=parameters)
+
+    return dataclasses.replace(
+        example,
+        messages=messages(example.messages),
+        tools=tuple(map(tool, example.tools)),
+        demonstration=message(example.demonstration),
+    )
+
+
+def _text(token: bytes) -> str:
+    """A token as text; empty if it is a part of a character."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return ""
