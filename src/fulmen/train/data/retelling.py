@@ -76,7 +76,9 @@ class Retelling:
             if kind is None:
                 return word
             if known not in others:
-                others[known] = self._draw(rng, kind) if rng.random() < _SHARE else known
+                new = self._draw(rng, kind)
+                # two words must not become one: arguments would be lost
+                others[known] = new if rng.random() < _SHARE and new not in others.values() else known
             return _in_case(others[known], word)
 
         return _rewritten(example, lambda text: _WORD.sub(other, text))

@@ -1,0 +1,120 @@
+import itertools
+import json
+import re
+
+import pytest
+
+from fulmen.chat.message import Message, ToolCall, ToolSpec
+from fulmen.tasks.registry import make_task
+from fulmen.tasks.task import Example
+from fulmen.train.configuration import TaskData
+from fulmen.train.data.retelling import Retelling, word_pieces
+
+BOOKING = Example(
+    messages=(
+        Message(role="user", content="Book the table for Paris. The city is Paris; Table: HUH, 12 m."),
+        Message(
+            role="assistant",
+            thinking="tool: book_table; city=Paris",
+            tool_calls=(ToolCall(id="call_1", name="book_table", arguments='{"city": "Paris"}'),),
+        ),
+        Message(role="tool", content='{"title": "Paris"}', tool_call_id="call_1"),
+    ),
+    reference={},
+    demonstration=Message(role="assistant", thinking="title: Paris", content="The title is Paris."),
+    tools=(
+        ToolSpec(
+            name="book_table",
+            description="Book a table.",
+            parameters={"type": "object", "properties": {"city": {"type": "string", "title": "City"}}},
+        ),
+    ),
+)
+
+
+class Vocabulary:
+    """As much of a tokenizer as retelling needs: two names, two words that are written both ways, two others."""
+
+    special_token_ids = frozenset({0})
+    token_bytes = (
+        b"<end>",
+        b"Quito",
+        b"Selma",
+        b"paint",
+        b"Paint",
+        b"shave",
+        b"Shave",
+        b"lens",
+        b"filter",
+        b"ab",
+        b"7",
+    )
+
+
+def everything_of(example):
+    return [
+        text
+        for message in (*example.messages, example.demonstration)
+        for text in (message.content, message.thinking or "", *(f"{c.name} {c.arguments}" for c in message.tool_calls))
+    ] + [f"{tool.name} {tool.description} {json.dumps(tool.parameters)}" for tool in example.tools]
+
+
+def test_a_word_becomes_the_same_word_wherever_it_stands():
+    retelling, seen = Retelling(Vocabulary(), fraction=1.0), set()
+    for key in range(40):
+        told = retelling.retell(BOOKING, key=str(key))
+        deed, thing = told.tools[0].name.split("_")
+        [city] = told.tools[0].parameters["properties"]
+        place = re.search(r"for (\w+)\.", told.messages[0].content)[1]
+        cap = deed.capitalize()
+        assert told.messages[0].content.startswith(f"{cap} the {thing} for {place}. The {city} is {place};")
+        assert told.messages[0].content.endswith("12 m.")
+        assert told.messages[1].thinking == f"tool: {deed}_{thing}; {city}={place}"
+        assert json.loads(told.messages[1].tool_calls[0].arguments) == {city: place}
+        assert told.messages[1].tool_calls[0].name == f"{deed}_{thing}"
+        assert told.messages[1].tool_calls[0].id == told.messages[2].tool_call_id == "call_1"
+        assert told.tools[0].description == f"{cap} a {thing}."
+        # formats of demonstrations and schemas stay
+        assert told.tools[0].parameters["properties"][city] == {"type": "string", "title": city.capitalize()}
+        assert told.demonstration.thinking == f"title: {place}"
+        assert told.demonstration.content == f"The title is {place}."
+        seen |= {deed, thing, place, city}
+    assert {"book", "table", "Paris", "city"} < seen  # some words stay
+    assert {"paint", "Quito", "lens"} <= seen
+    assert any(re.fullmatch("(lens|filter){2}", word) for word in seen)
+
+
+def test_a_fraction_of_the_problems_is_retold_and_alike_for_a_key():
+    retelling = Retelling(Vocabulary(), fraction=0.5)
+    told = [retelling.retell(BOOKING, key=str(key)) for key in range(200)]
+    assert 70 < sum(example is not BOOKING for example in told) < 130
+    assert told == [retelling.retell(BOOKING, key=str(key)) for key in range(200)]
+    assert all(Retelling(Vocabulary(), fraction=0.0).retell(BOOKING, key=str(key)) is BOOKING for key in range(9))
+
+
+def test_a_vocabulary_without_words_leaves_problems_as_they_are():
+    class Bytes:
+        special_token_ids = frozenset()
+        token_bytes = tuple(bytes([i]) for i in range(256))
+
+    assert word_pieces(Bytes()) == [chr(i) for i in range(128) if chr(i).isalnum()]
+    assert Retelling(Bytes(), fraction=1.0).retell(BOOKING, key="1") is BOOKING
+
+
+@pytest.mark.parametrize("task", ["tool_calls", "tool_results", "document_search", "reading", "recall_256", "repeat"])
+def test_numbers_and_formats_of_tasks_survive(task):
+    retelling = Retelling(Vocabulary(), fraction=1.0)
+    for key, example in enumerate(itertools.islice(make_task(task).examples("train", 3), 60)):
+        told = retelling.retell(example, key=str(key))
+        for before, after in zip(everything_of(example), everything_of(told), strict=True):
+            assert re.sub("[A-Za-z]+", "x", before) == re.sub("[A-Za-z]+", "x", after)
+        for tool in told.tools:
+            assert set(tool.parameters) == {"type", "properties", "required"} | set(tool.parameters)
+        assert (told.demonstration.thinking or "").count("tool: ") == (example.demonstration.thinking or "").count(
+            "tool: "
+        )
+
+
+def test_retold_names_a_task_of_the_table():
+    with pytest.raises(ValueError, match="retold has 'callls', which is none of the tasks tool_calls"):
+        TaskData(tasks={"tool_calls": 1.0}, retold=("callls",))
