@@ -16,6 +16,7 @@ from fulmen.train.data.files import Writing
 from fulmen.train.data.mixture import Mixture
 from fulmen.train.data.opening import open_data
 from fulmen.train.data.problems import ProblemSource
+from fulmen.train.data.retelling import Retelling
 from fulmen.train.data.store import Document, write_store
 from fulmen.train.data.stored import StoredSource
 from fulmen.train.data.vocabulary import VocabularySource
@@ -61,7 +62,15 @@ class Constant:
 
 def problems(writing, *, length=200, train_on="replies", seed=5, later_turns=0.0):
     earlier = EarlierTurns({"addition": (Addition(), 1.0)}, fraction=later_turns, seed=seed)
-    return ProblemSource(Addition(), writing, length=length, train_on=train_on, seed=seed, earlier=earlier)
+    return ProblemSource(
+        Addition(),
+        writing,
+        length=length,
+        train_on=train_on,
+        seed=seed,
+        earlier=earlier,
+        retelling=Retelling(writing.tokenizer, fraction=0.5),
+    )
 
 
 @pytest.fixture(scope="module")
