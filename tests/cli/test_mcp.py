@@ -80,9 +80,12 @@ def test_tools_over_http_for_who_has_a_key():
         ([], "there is nothing to offer: give --tools or --model"),
         (["--tools", "abacus"], "no built-in tools are called 'abacus'"),
         (["--endpoint", "http://127.0.0.1:8000/v1", "--tools", "calculator"], "--endpoint needs --model"),
+        (["--tools", "calculator", "--port", "8100"], "--port needs --http"),
+        (["--tools", "calculator", "--host", "0.0.0.0"], "--host needs --http"),
+        (["--tools", "calculator", "--api-keys", "one"], "--api-keys needs --http"),
     ],
 )
 def test_options_that_make_no_sense(arguments, message):
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([*COMMAND, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in done.stderr

@@ -100,6 +100,15 @@ class Visit:
         self.context.close()
 
 
+def rename(page, title, new):
+    """Give a conversation of the list another name by the keyboard."""
+    page.get_by_role("button", name=f"Rename {title}").focus()
+    page.keyboard.press("Enter")
+    name = page.get_by_role("textbox", name="New name")
+    name.fill(new)
+    name.press("Enter")
+
+
 def until(condition):
     """Wait for what the server does."""
     end = time.monotonic() + PATIENCE_MS / 1000

@@ -77,7 +77,7 @@ def test_calls_and_what_comes_of_them(transport, tmp_path):
 
             assert await content("forecast", {"city": "Rome"}) == ("Rome: sunny for 1 days", False)
             assert await content("forecast", {"city": 3}) == (
-                "Error: arguments.city: 3 is not of type 'string'", True
+                'Error: arguments.city: 3 is not of type "string"', True
             )  # fmt: skip
             text, failed = await content("fail")
             assert failed

@@ -39,7 +39,7 @@ def test_tools_are_listed_with_what_they_do(server):
     [
         ("calculator", {"expression": "6 * 7"}, '{"result": 42}', False),
         ("calculator", {"expression": "6 *"}, "'6 *' is no arithmetic: invalid syntax at character 3", True),
-        ("calculator", {}, "arguments: 'expression' is a required property", True),
+        ("calculator", {}, 'arguments: "expression" is a required property', True),
         ("delete", {"path": "ä"}, "ä is deleted", False),
         (
             "delet",

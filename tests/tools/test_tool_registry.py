@@ -44,10 +44,12 @@ def test_a_call_and_its_message():
         ("add", '{"a": 1', ["no valid JSON", "line 1 column"]),
         ("add", '{"a": NaN, "b": 1}', ["NaN is no JSON value"]),
         ("add", "[1, 2]", ["must be one JSON object", "[1, 2]"]),
-        ("add", '{"a": "1", "b": 2}', ["arguments.a: '1' is not of type 'number'"]),
-        ("add", '{"a": 1}', ["'b' is a required property"]),
-        ("add", "", ["'a' is a required property"]),
+        ("add", '{"a": "1", "b": 2}', ['arguments.a: "1" is not of type "number"']),
+        ("add", '{"a": 1}', ['arguments: "b" is a required property']),
+        ("add", "", ['"a" is a required property']),
         ("add", "[" * 100_000, ["nested too deep"]),
+        ("add", '{"a": ' + "[" * 500 + "]" * 500 + "}", ["nested too deep"]),
+        ("add", r'{"a": "\ud83d", "b": 1}', ["half a character"]),
     ],
 )
 def test_calls_that_make_no_sense(name, arguments, words):
@@ -58,17 +60,36 @@ def test_calls_that_make_no_sense(name, arguments, words):
     assert len(result.content) < 500
 
 
+PATTERN = {"pattern": "^(a+)+$"}
+
+
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("schema", "complaint"),
     [
-        ({"properties": {"a": {"$ref": "#nowhere"}}}, "refers to what is not in it: NoSuchAnchor: 'nowhere'"),
-        ({"$ref": "#"}, "have no end"),
+        ({"properties": {"a": PATTERN}}, 'arguments.a: "aaa'),
+        ({"propertyNames": PATTERN}, 'arguments: "aaa'),
+        ({"patternProperties": {"^(b|b)+$": False}, "additionalProperties": PATTERN}, "arguments."),
+        ({"patternProperties": {PATTERN["pattern"]: True}, "additionalProperties": False}, "('aaa"),
+        ({"patternProperties": {PATTERN["pattern"]: True}, "unevaluatedProperties": False}, "('aaa"),
     ],
 )
-def test_a_schema_that_can_not_be_used_fails_the_call_alone(schema, words):
-    result = answer(ToolRegistry([tool(lambda _: "ran", parameters=schema)]), "tool", {"a": 1})
+@pytest.mark.timeout(60)
+def test_no_pattern_takes_long(schema, complaint):
+    trap = "a" * 50 + "!"
+    registry = ToolRegistry([tool(lambda _: "ran", parameters=schema)])
+    result = answer(registry, "tool", {"a": trap, trap: trap, "b" * 50 + "!": trap})
     assert result.failed
-    assert words in result.content
+    assert complaint in result.content
+
+
+def test_a_complaint_shows_the_pattern():
+    registry = ToolRegistry([tool(lambda _: "ran", parameters={"properties": {"a": PATTERN}})])
+    assert answer(registry, "tool", {"a": "aab"}).content == 'Error: arguments.a: "aab" does not match "^(a+)+$"'
+
+
+def test_a_schema_of_itself_asks_for_nothing():
+    registry = ToolRegistry([tool(lambda _: "ran", parameters={"$ref": "#"})])
+    assert answer(registry, "tool", {"a": 1}).content == "ran"
 
 
 @pytest.mark.parametrize("key", ["$dynamicRef", "unevaluatedProperties"])
@@ -77,8 +98,8 @@ def test_nothing_is_fetched_for_a_schema(key):
         listener.settimeout(0.2)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/schema"
         schema = {"properties": {}, key: address if key == "$dynamicRef" else {"$ref": address}}
-        result = answer(ToolRegistry([tool(lambda _: "ran", parameters=schema)]), "tool", {"a": 1})
-        assert f"refers to what is not in it: Unresolvable: {address}" in result.content
+        with pytest.raises(ValueError, match=f"no JSON schema: Resource '{address}'"):
+            ToolRegistry([tool(lambda _: "ran", parameters=schema)])
         with pytest.raises(TimeoutError):
             listener.accept()
 
@@ -289,6 +310,15 @@ def test_names_are_such_as_a_model_may_write():
         ({"type": "object", "properties": {"a": {"type": "strng"}}}, "t.parameters.properties.a.type is 'strng'"),
         ({"type": "object", "properties": {"a": {"minimum": "0"}}}, "t.parameters.properties.a.minimum"),
         ({"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}, "only references into the same schema"),
+        (
+            {"properties": {"a": {"$ref": "#nowhere"}}},
+            "t.parameters is no JSON schema: Anchor 'nowhere' does not exist",
+        ),
+        (
+            {"properties": {"a": {"pattern": "("}}},
+            't.parameters.properties.a.pattern is no JSON schema: "[(]" is not a',
+        ),
+        ({"patternProperties": {"(a{1000}){1000}": True}}, 'is not a "regex", or one that is too large'),
     ],
 )
 def test_wrong_schemas_are_refused_when_offered(parameters, message):

@@ -35,6 +35,7 @@ from fulmen.cli.options import (
     ThinkOption,
     ThreadsOption,
     ToolsOption,
+    given_options,
 )
 
 
@@ -86,9 +87,7 @@ def agent(
     if sum(choice is not None for choice in (task, resume, replay)) != 1:
         raise ValueError("give a task, --resume FILE or --replay FILE, and one of them only")
     setup = setup_from_options(context.params)
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    for warning in without_effect(given, setup.agent):
+    for warning in without_effect(given_options(context), setup.agent):
         print(f"fulmen: {warning}", file=sys.stderr)
     if replay is not None:
         replay_run(replay)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulmen.cli.options import ApiKeyOption, DeviceOption, QuantizeOption, ThinkOption, ThreadsOption, ToolsOption
+from fulmen.cli.options import (
+    ApiKeyOption,
+    DeviceOption,
+    QuantizeOption,
+    ThinkOption,
+    ThreadsOption,
+    ToolsOption,
+    given_options,
+)
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from fulmen.tools.chat_tool import Ask
 
 _REPLY_TOKENS = 1024
+_OF_HTTP = ("host", "port", "api_keys")
 
 mcp = typer.Typer(help="Tools for other agents, by the Model Context Protocol.", no_args_is_help=True)
 
@@ -29,6 +38,7 @@ def _mcp() -> None:
 
 @mcp.command()
 def serve(
+    context: typer.Context,
     tools: ToolsOption = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Offer this model as the tool chat.", metavar="MODEL")
@@ -66,6 +76,9 @@ def serve(
         raise ValueError("there is nothing to offer: give --tools or --model")
     if endpoint is not None and model is None:
         raise ValueError("--endpoint needs --model, the name of a model that is served there")
+    if not http and (idle := [name for name in given_options(context) if name in _OF_HTTP]):
+        option = idle[0].replace("_", "-")
+        raise ValueError(f"--{option} needs --http; without it, tools are offered on stdin and stdout")
     registry = ToolRegistry()
     for word in tools or ():
         for tool in builtin_tools(word):

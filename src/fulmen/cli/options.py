@@ -47,3 +47,9 @@ ToolsOption = Annotated[
 ApiKeyOption = Annotated[
     str | None, typer.Option(envvar="OPENAI_API_KEY", help="For the endpoint.", show_default=False)
 ]
+
+
+def given_options(context: typer.Context) -> list[str]:
+    """Names of the parameters that stand on the command line, as in `["tools", "port"]`; variables don't count."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]

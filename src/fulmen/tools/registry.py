@@ -10,14 +10,11 @@ import asyncio
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from fulmen.chat.message import ToolCall, ToolSpec
 from fulmen.chat.schema import check_schema
@@ -30,6 +27,9 @@ DEFAULT_RESULT_TOKENS = 4000
 _MOST_COMPLAINTS = 5
 _MAX_NAME = 64  # OpenAI's limit
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
+# Schemas come from anywhere, and so do their patterns: this engine matches in a time linear in the text, where Python's
+# may never end. The time also grows with the pattern: one that is compiled to more bytes than this is refused.
+_PATTERNS = RegexOptions(size_limit=4 << 20)
 
 
 class ToolRegistry:
@@ -92,14 +92,8 @@ class ToolRegistry:
         check_schema(tool.parameters, f"{name}.parameters")
         if tool.parameters.get("type", "object") != "object":
             raise ValueError(f"{name}.parameters.type is {tool.parameters['type']!r}; it must be 'object'")
-        try:
-            Draft202012Validator.check_schema(tool.parameters)
-        except SchemaError as error:
-            place = error.json_path.replace("$", f"{name}.parameters", 1)
-            raise ValueError(f"{place} is no JSON schema: {error.message:.200}") from None
+        self._validators[name] = _validator(tool.parameters, f"{name}.parameters")
         self._tools[name] = tool
-        # Without a registry of its own, the validator would fetch what a schema refers to from anywhere.
-        self._validators[name] = Draft202012Validator({"type": "object", **tool.parameters}, registry=Registry())
         return name
 
     def remove(self, name: str) -> None:
@@ -127,19 +121,20 @@ class ToolRegistry:
 
         Raises:
             ToolError: there is no such tool, or the arguments are no JSON object or don't fit; it names the places,
-                as in `arguments.city: 3 is not of type 'string'`.
+                as in `arguments.city: 3 is not of type "string"`.
         """
         if call.name not in self._tools:
             raise ToolError(self._unknown(call.name))
         arguments = _read(call.arguments)
         try:
             errors = sorted(
-                self._validators[call.name].iter_errors(arguments), key=lambda error: list(map(str, error.path))
+                self._validators[call.name].iter_errors(arguments),
+                key=lambda error: list(map(str, error.instance_path)),
             )
-        except Unresolvable as error:
-            raise ToolError(f"{call.name} can't be called: its schema refers to what is not in it: {error}") from None
-        except RecursionError:
-            raise ToolError(f"{call.name} can't be called: its schema or the arguments have no end") from None
+        except UnicodeEncodeError:
+            raise ToolError("the arguments hold half a character, as in \\ud83d; write characters in whole") from None
+        except ValueError:  # the validator's limit
+            raise ToolError("the arguments are nested too deep") from None
         if errors:
             raise ToolError("; ".join(dict.fromkeys(map(_complaint, errors[:_MOST_COMPLAINTS]))))
         return arguments
@@ -218,7 +213,20 @@ def _read(text: str) -> dict[str, Any]:
 
 def _complaint(error: ValidationError) -> str:
     message = error.message if len(error.message) <= 300 else f"{error.message[:200]} ... {error.message[-80:]}"
-    return f"{error.json_path.replace('$', 'arguments', 1)}: {message}"
+    return f"{_place('arguments', error)}: {message}"
+
+
+def _validator(schema: Mapping[str, Any], where: str) -> Draft202012Validator:
+    try:
+        # Unless it is offline, the validator fetches what a schema refers to from anywhere.
+        return Draft202012Validator({"type": "object", **schema}, pattern_options=_PATTERNS, offline=True)
+    except ValidationError as error:
+        hint = ", or one that is too large" if error.kind.name == "format" else ""  # regular expressions only
+        raise ValueError(f"{_place(where, error)} is no JSON schema: {error.message:.200}{hint}") from None
+
+
+def _place(root: str, error: ValidationError) -> str:
+    return root + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
 
 
 def _reason(error: BaseException) -> str:

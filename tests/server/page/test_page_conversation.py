@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from browsing import until
+from browsing import rename, until
 from playwright.sync_api import expect
 from scripted import Script
 
@@ -223,6 +223,29 @@ def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
     other.get_by_role("slider", name="Thinking").press("Home")  # it saves the conversation as it knows it
     until(lambda: other.evaluate(BUDGET, visit.page.url.partition("#")[2]) == 0)
     visit.page.reload()
+    expect(visit.replies).to_contain_text("Begun and ended.")
+
+
+def test_a_name_from_one_tab_is_kept_by_the_other(visit, say, served):
+    say(Script(text="Begun and ended.", holds_behind="Begun"))
+    visit.say("The first name")
+    expect(visit.replies.locator(".prose")).to_have_text("Begun")
+    other = visit.context.new_page()
+    other.goto(visit.page.url)
+    expect(other.locator("li.message.assistant")).to_contain_text("You stopped this reply.")
+    rename(other, "The first name", "The second name")
+    heading = visit.page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("The second name")
+    served.service.go_on.set()  # the reply's end is saved
+    expect(visit.replies.get_by_role("button", name="Write the reply again")).to_be_visible()
+    rename(visit.page, "The second name", "The third name")
+    expect(other.get_by_role("heading", level=1)).to_have_text("The third name")
+    other.get_by_role("slider", name="Thinking").press("Home")  # it saves the conversation as it knows it
+    until(lambda: other.evaluate(BUDGET, visit.page.url.partition("#")[2]) == 0)
+    for page in (visit.page, other):
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("The third name")
+        expect(page.get_by_role("button", name="The third name", exact=True)).to_be_visible()
     expect(visit.replies).to_contain_text("Begun and ended.")
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from browsing import until
+from browsing import rename, until
 from playwright.sync_api import expect
 from scripted import Script
 from serving import running
@@ -299,6 +299,10 @@ def test_browser_that_keeps_nothing(visiting, say):
     expect(visit.page.get_by_role("alert")).to_contain_text("keeps nothing")
     visit.ask("Hi")
     expect(visit.page.get_by_role("navigation").get_by_role("listitem")).to_have_count(1)
+    rename(visit.page, "Hi", "Greeting")
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("Greeting")
+    visit.ask("Hi again")
+    expect(visit.page.get_by_role("navigation").get_by_role("listitem")).to_have_text("Greeting")
 
 
 def test_reply_that_was_cut_says_why(visit, say):

@@ -113,11 +113,7 @@ export class Session {
 
   /** Give a conversation another name. */
   async rename(id, title) {
-    const conversation = this.#loaded.get(id) ?? (await this.#store.get(id));
-    if (!conversation) return;
-    const renamed = { ...conversation, title };
-    if (this.#loaded.has(id)) this.#put(renamed);
-    await this.#keep(renamed);
+    await this.#write(() => this.#store.rename(id, title));
   }
 
   /** Forget a conversation, and end its reply. */
@@ -267,8 +263,12 @@ export class Session {
   }
 
   async #keep(conversation) {
+    await this.#write(() => this.#store.save(conversation));
+  }
+
+  async #write(action) {
     try {
-      await this.#store.save(conversation);
+      await action();
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
       this.notice = "The browser has no room left: this conversation is not kept. Export it, or delete old ones.";
@@ -277,8 +277,13 @@ export class Session {
     this.#channel.postMessage("changed");
   }
 
+  /** Read the list. The conversations in hand take their names from it: this or another tab may have given new ones. */
   async #list() {
     this.headers = await this.#store.list();
+    for (const { id, title } of this.headers) {
+      const conversation = this.#loaded.get(id);
+      if (conversation && conversation.title !== title) this.#put({ ...conversation, title });
+    }
     this.#changed();
   }
 

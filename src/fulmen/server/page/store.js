@@ -3,7 +3,8 @@
  *
  * Two stores: the conversations, and a header for each, so that the list needs no conversation. Two tabs may write
  * the same conversation: messages are only ever added or filled, so the union of both is right, where a reply that is
- * done stays as it is: the other tab may have seen it cut.
+ * done stays as it is: the other tab may have seen it cut. A name stays as well, as the other tab may know the one
+ * before it: only `rename` gives another.
  */
 
 const NAME = "fulmen";
@@ -44,9 +45,21 @@ class BrowserStore {
   async save(conversation) {
     const [conversations, headers] = this.#open("readwrite");
     const write = async () => {
-      const stored = await result(conversations.get(conversation.id));
-      conversations.put({ ...conversation, nodes: union(stored?.nodes ?? {}, conversation.nodes) });
-      headers.put(header(conversation));
+      const kept = union(await result(conversations.get(conversation.id)), conversation);
+      conversations.put(kept);
+      headers.put(header(kept));
+    };
+    await Promise.all([write(), ended(conversations.transaction)]);
+  }
+
+  /** Give a conversation another name; nothing happens if it has been deleted. */
+  async rename(id, title) {
+    const [conversations, headers] = this.#open("readwrite");
+    const write = async () => {
+      const stored = await result(conversations.get(id));
+      if (!stored) return;
+      conversations.put({ ...stored, title });
+      headers.put(header({ ...stored, title }));
     };
     await Promise.all([write(), ended(conversations.transaction)]);
   }
@@ -94,7 +107,12 @@ class MemoryStore {
   }
 
   async save(conversation) {
-    this.#conversations.set(conversation.id, conversation);
+    this.#conversations.set(conversation.id, union(this.#conversations.get(conversation.id), conversation));
+  }
+
+  async rename(id, title) {
+    const stored = this.#conversations.get(id);
+    if (stored) this.#conversations.set(id, { ...stored, title });
   }
 
   async remove(id) {
@@ -107,8 +125,10 @@ class MemoryStore {
 }
 
 function union(stored, written) {
-  const done = Object.entries(stored).filter(([, { status }]) => status === "done");
-  return { ...stored, ...written, ...Object.fromEntries(done) };
+  if (!stored) return written;
+  const done = Object.entries(stored.nodes).filter(([, { status }]) => status === "done");
+  const nodes = { ...stored.nodes, ...written.nodes, ...Object.fromEntries(done) };
+  return { ...written, title: stored.title || written.title, nodes };
 }
 
 function header({ id, title, updated }) {
