@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-MODEL ?= smollm2-135m
+MODEL ?= spark
 SETUP_LOG := $(VENV)/setup.log
 
 .NOTPARALLEL:

@@ -43,16 +43,20 @@ SESSIONS = {
         title="make chat",
         commands=(("chat", "--temperature", "0"),),
         typed=(
-            "What is the capital of France?",
-            "Write a Python function that checks if a number is even.",
+            "Hi",
+            "Who are you?",
+            "What is 417 + 285?",
+            "Remember this: the code of Ada is 7351.",
+            "What is 12 * 34?",
+            "What is the code of Ada?",
             "/stats",
         ),
     ),
     "agent": Session(
         title="fulmen agent",
         commands=(
-            ("agent", "What is 4817 * 392?", "--tools", "calculator", "--model", "spark"),
-            ("agent", "How much is 93 minus 17 times 4?", "--tools", "calculator", "--model", "spark"),
+            ("agent", "What is 4817 * 392?", "--tools", "calculator"),
+            ("agent", "How much is 93 minus 17 times 4?", "--tools", "calculator"),
         ),
     ),
 }  # fmt: skip

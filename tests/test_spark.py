@@ -14,7 +14,7 @@ from fulmen.engine.engine import Engine
 from fulmen.evals.held_out import evaluate
 from fulmen.kernels import native
 from fulmen.model.weights import load_checkpoint
-from fulmen.rollout.policy import EnginePolicy
+from fulmen.rollout.policy import Conversation, EnginePolicy
 from fulmen.tasks.registry import make_task
 from fulmen.trace import SamplingParams, TrainingSample
 from fulmen.train.packing import PackedBatch
@@ -60,6 +60,21 @@ def test_the_engine_and_the_trainer_agree(monkeypatch, runs_natively):
 )
 def test_it_does_on_a_few_problems_what_the_card_says_of_many(policy, task, count, least):
     assert evaluate(make_task(task), policy, count=count, seed=2).mean >= least
+
+
+def test_it_keeps_a_conversation(policy):
+    messages = []
+    for question, expected in (
+        ("Hi", "Hello"),
+        ("What is 417 + 285?", "702"),
+        ("Remember this: the code of Ada is 7351.", "Got it"),
+        ("What is 81 - 46?", "35"),
+        ("What is the code of Ada?", "7351"),
+    ):
+        messages.append(Message(role="user", content=question))
+        [(_, reply)] = policy.replies([Conversation(messages=tuple(messages))])
+        assert expected in reply.message.content
+        messages.append(reply.message)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_MODEL = "spark"
 _MODEL_HELP = "A name that `fulmen models` lists, or a folder with a checkpoint."
 
 Quantize = Literal["auto", "none", "int8"]

@@ -45,15 +45,15 @@ def _told(rng: random.Random, statement: str) -> tuple[Message, Message]:
 
 
 def _other_talk(rng: random.Random, split: Split) -> tuple[Message, Message]:
-    """A question that can be answered without thinking, and its answer."""
+    """Something short, and the reply; to sums it thought, so that none is learned as an answer without a thought."""
     thing, adjective = rng.choice(words("things", split)), rng.choice(words("adjectives", split))
     small, more = rng.randint(1, 9), rng.randint(1, 9)
-    question, answer = rng.choice(
+    question, answer, thinking = rng.choice(
         (
-            (f"What is {small} + {more}?", str(small + more)),
-            (f"Say the word {thing}.", thing.capitalize() + "."),
-            (f"My {thing} is {adjective}. What is my {thing} like?", f"Your {thing} is {adjective}."),
-            (f"Repeat after me: {adjective} {thing}", f"{adjective} {thing}"),
+            (f"What is {small} + {more}?", str(small + more), f"{small}+{more}={small + more}"),
+            (f"Say the word {thing}.", thing.capitalize() + ".", None),
+            (f"My {thing} is {adjective}. What is my {thing} like?", f"Your {thing} is {adjective}.", None),
+            (f"Repeat after me: {adjective} {thing}", f"{adjective} {thing}", None),
         )
     )
-    return Message(role="user", content=question), Message(role="assistant", content=answer)
+    return Message(role="user", content=question), Message(role="assistant", content=answer, thinking=thinking)
