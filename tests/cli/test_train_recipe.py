@@ -22,7 +22,7 @@ corpora = ["pages", "absent"]
 max_weight_bytes = 1_000_000
 
 [vocabulary]
-size = 320
+size = 300
 examples_per_task = 50
 tasks = "every"
 
@@ -101,7 +101,7 @@ def made(tmp_path_factory):
 def test_the_checkpoint_is_whole_and_chats(made):
     _, folder = made
     config = read_config_file(folder / "mini" / "config.json")
-    assert (config.max_context, config.rope_base, config.vocab_size) == (256, 40_000.0, 320)
+    assert (config.max_context, config.rope_base, config.vocab_size) == (256, 40_000.0, 300)
     assert json.loads((folder / "mini" / "generation_config.json").read_text())["temperature"] == 0.0
     assert json.loads((folder / "mini" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert fulmen.load(resolve(folder / "mini")).config == config

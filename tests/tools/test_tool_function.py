@@ -182,6 +182,6 @@ def test_any_signature_has_a_schema_and_its_calls_arrive(signature):
     for name in required:
         result = answer(registry, "record", {key: value for key, value in arguments.items() if key != name})
         assert result.failed
-        assert repr(name) in result.content
+        assert f'"{name}"' in result.content
     assert answer(registry, "record", {**arguments, "unheard of": 1}).failed
     assert len(seen) == 1

@@ -60,7 +60,7 @@ function Entry({ header, isCurrent, isRenamed, onOpen, onRename, onRemove, onNam
       if (event.key === "Enter" || event.key === "Escape") focusMessage(); // leaving the field takes the name
     };
     return html`<li class="entry"><input ref=${field} class="rename" aria-label="New name" value=${header.title}
-      onKeyDown=${keys} onBlur=${() => onName(field.current.value.trim())} /></li>`;
+      onKeyDown=${keys} onBlur=${(event) => onName(event.target.value.trim())} /></li>`;
   }
   return html`<li class=${isCurrent ? "entry current" : "entry"}>
     <button type="button" class="open" aria-current=${isCurrent ? "page" : undefined} onClick=${onOpen}>${header.title}</button>
