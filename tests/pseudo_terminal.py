@@ -29,7 +29,10 @@ class Terminal:
         while text not in self._seen:
             ready, _, _ = select.select([self._master], [], [], 0.1)
             if ready:
-                data = os.read(self._master, 65536)
+                try:
+                    data = os.read(self._master, 65536)
+                except OSError:  # nobody is at the other side any more
+                    raise AssertionError(f"the program ended without {text!r}, after {self._seen[-2000:]!r}") from None
                 if b"\x1b[6n" in data:  # asks where the cursor is
                     os.write(self._master, b"\x1b[1;1R")
                 self._seen += ESCAPES.sub("", data.decode(errors="replace"))
