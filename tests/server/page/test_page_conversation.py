@@ -211,13 +211,19 @@ BUDGET = """(id) => new Promise((resolve) => {
 })"""
 
 
-def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
+def begun_in_two_tabs(visit, say, question):
+    """A second tab with a conversation whose reply goes on in the first one."""
     say(Script(text="Begun and ended.", holds_behind="Begun"))
-    visit.say("In two tabs")
+    visit.say(question)
     expect(visit.replies.locator(".prose")).to_have_text("Begun")
     other = visit.context.new_page()
     other.goto(visit.page.url)
     expect(other.locator("li.message.assistant")).to_contain_text("You stopped this reply.")
+    return other
+
+
+def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
+    other = begun_in_two_tabs(visit, say, "In two tabs")
     served.service.go_on.set()
     expect(visit.replies.get_by_role("button", name="Write the reply again")).to_be_visible()
     other.get_by_role("slider", name="Thinking").press("Home")  # it saves the conversation as it knows it
@@ -227,12 +233,7 @@ def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
 
 
 def test_a_name_from_one_tab_is_kept_by_the_other(visit, say, served):
-    say(Script(text="Begun and ended.", holds_behind="Begun"))
-    visit.say("The first name")
-    expect(visit.replies.locator(".prose")).to_have_text("Begun")
-    other = visit.context.new_page()
-    other.goto(visit.page.url)
-    expect(other.locator("li.message.assistant")).to_contain_text("You stopped this reply.")
+    other = begun_in_two_tabs(visit, say, "The first name")
     rename(other, "The first name", "The second name")
     heading = visit.page.get_by_role("heading", level=1)
     expect(heading).to_have_text("The second name")

@@ -8,7 +8,8 @@ from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.tasks.registry import make_task
 from fulmen.tasks.task import Example
 from fulmen.train.configuration import TaskData
-from fulmen.train.data.retelling import Retelling, word_pieces
+from fulmen.train.data.retelling import Retelling
+from fulmen.train.data.vocabulary import word_pieces
 
 BOOKING = Example(
     messages=(
@@ -109,7 +110,7 @@ def test_numbers_and_formats_of_tasks_survive(task):
         for before, after in zip(everything_of(example), everything_of(told), strict=True):
             assert re.sub("[A-Za-z]+", "x", before) == re.sub("[A-Za-z]+", "x", after)
         for tool in told.tools:
-            assert set(tool.parameters) == {"type", "properties", "required"} | set(tool.parameters)
+            assert set(tool.parameters) >= {"type", "properties", "required"}
         assert (told.demonstration.thinking or "").count("tool: ") == (example.demonstration.thinking or "").count(
             "tool: "
         )

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 from fulmen.chat.message import Message, ToolSpec
@@ -16,6 +16,7 @@ from fulmen.chat.tokenizer import Tokenizer
 from fulmen.tasks.calls.tools import labels
 from fulmen.tasks.lexicon import words
 from fulmen.tasks.task import Example
+from fulmen.train.data.vocabulary import word_pieces
 
 _SHARE = 0.7
 """Of the words that can be replaced in a problem."""
@@ -34,13 +35,6 @@ _KEPT = frozenset(
     }
 )  # fmt: skip
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{3,}(?![A-Za-z])")
-
-
-def word_pieces(tokenizer: Tokenizer) -> list[str]:
-    """The tokens of a vocabulary that are words or parts of words, of letters and digits."""
-    special = tokenizer.special_token_ids
-    texts = (_text(token) for i, token in enumerate(tokenizer.token_bytes) if i not in special)
-    return [text for text in texts if text.isalnum()]
 
 
 class Retelling:
@@ -118,24 +112,13 @@ def _rewritten(example: Example, rewrite: Callable[[str], str]) -> Example:
             tool_calls=tuple(calls),
         )
 
-    def messages(originals: Sequence[Message]) -> tuple[Message, ...]:
-        return tuple(map(message, originals))
-
     def tool(spec: ToolSpec) -> ToolSpec:
         parameters = json.loads(rewrite(json.dumps(spec.parameters)))
         return ToolSpec(name=rewrite(spec.name), description=rewrite(spec.description), parameters=parameters)
 
     return dataclasses.replace(
         example,
-        messages=messages(example.messages),
+        messages=tuple(map(message, example.messages)),
         tools=tuple(map(tool, example.tools)),
         demonstration=message(example.demonstration),
     )
-
-
-def _text(token: bytes) -> str:
-    """A token as text; empty if it is a part of a character."""
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        return ""

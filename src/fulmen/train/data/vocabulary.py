@@ -8,14 +8,21 @@ import random
 from typing import Any
 
 from fulmen.chat.message import Message
+from fulmen.chat.tokenizer import Tokenizer
 from fulmen.trace import TrainingSample
 from fulmen.train.data.files import Writing
-from fulmen.train.data.retelling import word_pieces
 
 _MOST_WORDS = 40
 _MOST_PAIRS = 12
 _WISHES = ("Repeat: {}", "Say this again: {}", "Copy this.\n{}", "{}\n\nRepeat that word for word.")
 _LINKS = (": ", " = ", " -> ", " is ", "=")
+
+
+def word_pieces(tokenizer: Tokenizer) -> list[str]:
+    """The tokens of a vocabulary that are words or parts of words, of letters and digits."""
+    special = tokenizer.special_token_ids
+    texts = (_text(token) for i, token in enumerate(tokenizer.token_bytes) if i not in special)
+    return [text for text in texts if text.isalnum()]
 
 
 class VocabularySource:
@@ -78,3 +85,11 @@ class VocabularySource:
 
 def _dialogue(asked: str, reply: str) -> tuple[Message, ...]:
     return Message(role="user", content=asked), Message(role="assistant", content=reply)
+
+
+def _text(token: bytes) -> str:
+    """A token as text; empty if it is a part of a character."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return ""
