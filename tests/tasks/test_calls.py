@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from dialogue_proofs import prove_grammar, prove_round_trip, prove_scores, prove_splits, take
 
-from fulmen.chat.message import Message, ToolCall
+from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.tasks.calls import TASKS
 from fulmen.tasks.calls.cases import CASES
+from fulmen.tasks.calls.situation import chosen
 from fulmen.tasks.calls.tools import deeds_and_things, families, labels
 from fulmen.tasks.lexicon import split_of
 from fulmen.tasks.wording import says
@@ -48,9 +49,53 @@ def test_calls_name_given_tools_and_hold_what_is_required(split):
         for call in example.reference["calls"]:
             schema = tools[call["name"]]
             assert set(schema["required"]) <= set(call["arguments"]) <= set(schema["properties"])
-        if not example.reference["calls"] and "missing" in example.demonstration.thinking:
-            name, missing = re.fullmatch(r"tool: (\w+); (\w+) is missing", example.demonstration.thinking).groups()
-            assert missing in tools[name]["required"]
+
+
+@splits
+def test_thoughts_go_from_the_request_to_the_call(split):
+    for example in take(TASK, split, 6, 2000):
+        said = " ".join(message.content for message in example.messages if message.role == "user")
+        schemas = {tool.name: tool.parameters for tool in example.tools}
+        thought = example.demonstration.thinking.split("\n")
+        made: list[tuple[str, dict[str, str]]] = []
+        while thought:
+            assert thought.pop(0) in said
+            tools = iter(schemas)
+            while not re.fullmatch(r"no tool fits|\w+( \(.*\))?: yes", thought[0]):
+                assert re.fullmatch(rf"{next(tools)}( \([\w ]+\))?: no", thought.pop(0))
+            if thought[0] == "no tool fits":
+                assert not list(tools)
+                break
+            name = re.match(r"\w+", thought.pop(0))[0]
+            assert name == next(tools)
+            taken = set()
+            conclusion = re.compile(rf"tool: {name}(;|$)")
+            while not conclusion.match(thought[0]):
+                phrase, assigned = re.fullmatch(r"(.+): (\w+=.+)", thought.pop(0)).groups()
+                assert phrase in said
+                taken |= set(assigned.split(", "))
+            concluded = set()
+            while thought and conclusion.match(thought[0]):
+                _, *parts = thought.pop(0).split("; ")
+                concluded |= set(parts)
+                if parts and parts[-1].endswith(" is missing"):
+                    missing = parts.pop().removesuffix(" is missing")
+                    concluded.discard(f"{missing} is missing")
+                    assert missing in schemas[name]["required"]
+                    assert not thought
+                else:
+                    made.append((name, dict(part.split("=") for part in parts)))
+            assert taken == concluded
+        for (name, given), call in zip(made, example.reference["calls"], strict=True):
+            spelt = {key: v if isinstance(v, str) else json.dumps(v) for key, v in call["arguments"].items()}
+            assert (name, list(given.items())) == (call["name"], list(spelt.items()))
+
+
+def test_what_a_tool_does_is_thought_where_its_name_does_not_tell():
+    opaque = ToolSpec(name="zorp_api", description="Book a table. Quickly.", parameters={"type": "object"})
+    plain = ToolSpec(name="bookTable", description="Book a table.", parameters={"type": "object"})
+    assert chosen([opaque, plain], "Book it", "bookTable") == ["Book it", "zorp_api (Book a table): no", "bookTable: yes"]
+    assert chosen([plain], "Sing", None) == ["Sing", "bookTable: no", "no tool fits"]
 
 
 @splits
@@ -115,7 +160,7 @@ def test_every_situation_occurs():
     assert 0.15 < counts.count(0) / 2000 < 0.35
     assert counts.count(2) > 100
     assert sum(len(example.messages) == 3 for example in examples) > 50
-    for phrase in ("no tool", "is missing", " = "):
+    for phrase in ("no tool fits", "is missing", " = "):
         assert sum(phrase in example.demonstration.thinking for example in examples) > 40
     assert sum(CASES.values()) == 100
 

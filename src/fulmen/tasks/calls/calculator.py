@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.call_task import score_calls
+from fulmen.tasks.calls.requests import Request, without_end
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
-from fulmen.tasks.calls.situation import calling, draw_tools, said
+from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, said
+from fulmen.tasks.calls.values import JsonValue
 from fulmen.tasks.lexicon import random_source, split_of
 from fulmen.tasks.task import Example, Score, Split
 from fulmen.tools.calculator import CALCULATOR, evaluate
@@ -35,13 +37,16 @@ class CalculatorTask:
             if split_of(expression) != split:
                 continue
             spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
-            messages = said(rng.choice(_REQUESTS).format(spoken))
+            text = rng.choice(_REQUESTS).format(spoken)
+            messages = said(text)
             others = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
             tools = [CALCULATOR, *others[: rng.randint(0, 2)]]
             tools = rng.sample(tools, len(tools))
-            call = calling([(CALCULATOR.name, {"expression": expression})])
+            request = Request(text=text, deed=without_end(text), phrases={"expression": spoken})
+            given: dict[str, JsonValue] = {"expression": expression}
+            call = calling(tools, [PlannedCall(tool=CALCULATOR.name, arguments=given, request=request)])
             if rng.random() < 0.5:
-                reference = {"calls": [{"name": CALCULATOR.name, "arguments": {"expression": expression}}]}
+                reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
                 yield Example(messages=messages, tools=tuple(tools), reference=reference, demonstration=call)
             else:
                 yield after_result(messages, tuple(tools), call, _outcome(rng, expression))

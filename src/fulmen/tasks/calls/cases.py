@@ -2,10 +2,13 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from fulmen.chat.message import Message
-from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import calling, draw_tools, draw_values, plain_values, said
+from fulmen.chat.message import Message, ToolSpec
+from fulmen.tasks.calls.requests import Request, phrase_request, without_end
+from fulmen.tasks.calls.situation import (
+    PlannedCall, calling, chosen, concluded, draw_tools, draw_values, phrased, plain_values, said,
+)  # fmt: skip
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import Value
 from fulmen.tasks.talk.intents import draw_small_talk
@@ -20,14 +23,18 @@ _TWICE = ("place", "person", "code", "item")
 def _one_call(rng: random.Random, split: Split) -> Example:
     tools, tool = draw_tools(rng, split)
     values = draw_values(rng, split, tool)
-    return _with_calls(tools, said(phrase_request(rng, tool, values)), [(tool, values)])
+    request = phrase_request(rng, tool, values)
+    return _with_calls(tools, said(request.text), [(tool, values, request)])
 
 
 def _two_tools(rng: random.Random, split: Split) -> Example:
     tools, first = draw_tools(rng, split, least=2)
     second = rng.choice([tool for tool in tools if tool is not first])
-    calls = [(tool, draw_values(rng, split, tool)) for tool in (first, second)]
-    one, two = (phrase_request(rng, tool, values) for tool, values in calls)
+    calls = []
+    for tool in (first, second):
+        values = draw_values(rng, split, tool)
+        calls.append((tool, values, phrase_request(rng, tool, values)))
+    one, two = (request.text for _, _, request in calls)
     one += "" if one.endswith((".", "?")) else "."
     link = rng.choice(("", "Also: ", "And then: ", "After that: ", "Second: "))
     return _with_calls(tools, said(f"{one} {link}{two}"), calls)
@@ -46,57 +53,61 @@ def _same_tool_twice(rng: random.Random, split: Split) -> Example:
         if one != two:
             break
     both = Value(json="", text=f"{one.text} and {two.text}")
-    text = phrase_request(rng, tool, {**values, parameter.name: both})
-    return _with_calls(tools, said(text), [(tool, {**values, parameter.name: value}) for value in (one, two)])
+    request = phrase_request(rng, tool, {**values, parameter.name: both})
+    calls = [(tool, {**values, parameter.name: value}, request) for value in (one, two)]
+    return _with_calls(tools, said(request.text), calls)
 
 
 def _follow_up(rng: random.Random, split: Split) -> Example:
     """The user gives what was missing; the call is made of both messages."""
     tools, tool, values, missing = _draw_incomplete(rng, split)
     label = missing.replace("_", " ")
-    answer = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
-    messages = (
-        *said(phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})),
-        Message(role="assistant", content=_question(label)),
-        *said(answer.format(label=label, value=values[missing].text)),
-    )
-    return _with_calls(tools, messages, [(tool, values)])
+    form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
+    answer = form.format(label=label, value=values[missing].text)
+    request = phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})
+    messages = (*said(request.text), Message(role="assistant", content=_question(label)), *said(answer))
+    whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
+    return _with_calls(tools, messages, [(tool, values, whole)])
 
 
 def _missing(rng: random.Random, split: Split) -> Example:
     tools, tool, values, missing = _draw_incomplete(rng, split)
     label = missing.replace("_", " ")
-    text = phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})
-    thinking = f"tool: {tool.name}; {missing} is missing"
-    return _without_call(tools, text, thinking=thinking, content=_question(label), phrases=[label])
+    del values[missing]
+    request = phrase_request(rng, tool, values)
+    specs = [tool.spec() for tool in tools]
+    given = plain_values(values)
+    thoughts = [*chosen(specs, request.deed, tool.name), *phrased(request, [given])]
+    thoughts.append(concluded(tool.name, given, missing))
+    return _without_call(specs, request.text, thoughts, content=_question(label), phrases=[label])
 
 
 def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
-    text = phrase_request(rng, wanted, draw_values(rng, split, wanted))
-    tools = [tool for tool in tools if tool is not wanted]
-    content = rng.choice(_NO_TOOL_FITS)
-    return _without_call(tools, text, thinking="no tool fits", content=content, phrases=_REFUSALS)
+    request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
+    specs = [tool.spec() for tool in tools if tool is not wanted]
+    thoughts = chosen(specs, request.deed, None)
+    return _without_call(specs, request.text, thoughts, content=rng.choice(_NO_TOOL_FITS), phrases=_REFUSALS)
 
 
 def _arithmetic(rng: random.Random, split: Split) -> Example:
     """A small sum that the model can do itself, and no tool that could."""
-    tools: list[InventedTool] = []
-    while not tools:
-        tools = [tool for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
+    specs: list[ToolSpec] = []
+    while not specs:
+        specs = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
     high, low = sorted((rng.randint(1, 99), rng.randint(1, 99)), reverse=True)
     problem, result = rng.choice(((f"{low} + {high}", low + high), (f"{high} - {low}", high - low)))
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
-    thinking = f"no tool fits; {problem} = {result}"
-    return _without_call(tools, text, thinking=thinking, content=str(result), phrases=[str(result)])
+    thoughts = [*chosen(specs, without_end(text), None), f"{problem} = {result}"]
+    return _without_call(specs, text, thoughts, content=str(result), phrases=[str(result)])
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
-    tools = draw_tools(rng, split)[0]
+    specs = [tool.spec() for tool in draw_tools(rng, split)[0]]
     talk = draw_small_talk(rng, split, ("courtesies", "self"))
-    phrases = talk.keys[0].split("|")
-    return _without_call(tools, talk.said, thinking="no tool fits", content=talk.reply, phrases=phrases)
+    thoughts = chosen(specs, without_end(talk.said), None)
+    return _without_call(specs, talk.said, thoughts, content=talk.reply, phrases=talk.keys[0].split("|"))
 
 
 CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
@@ -130,23 +141,26 @@ def _question(label: str) -> str:
 def _with_calls(
     tools: Sequence[InventedTool],
     messages: tuple[Message, ...],
-    calls: Sequence[tuple[InventedTool, Mapping[str, Value]]],
+    calls: Sequence[tuple[InventedTool, Mapping[str, Value], Request]],
 ) -> Example:
-    named = [(tool.name, plain_values(values)) for tool, values in calls]
+    specs = tuple(tool.spec() for tool in tools)
+    planned = [
+        PlannedCall(tool=tool.name, arguments=plain_values(values), request=request) for tool, values, request in calls
+    ]
     return Example(
         messages=messages,
-        tools=tuple(tool.spec() for tool in tools),
-        reference={"calls": [{"name": name, "arguments": given} for name, given in named]},
-        demonstration=calling(named),
+        tools=specs,
+        reference={"calls": [{"name": call.tool, "arguments": call.arguments} for call in planned]},
+        demonstration=calling(specs, planned),
     )
 
 
 def _without_call(
-    tools: Sequence[InventedTool], text: str, *, thinking: str, content: str, phrases: Sequence[str]
+    tools: Sequence[ToolSpec], text: str, thoughts: Sequence[str], *, content: str, phrases: Sequence[str]
 ) -> Example:
     return Example(
         messages=said(text),
-        tools=tuple(tool.spec() for tool in tools),
+        tools=tuple(tools),
         reference={"calls": [], "phrases": list(phrases)},
-        demonstration=Message(role="assistant", thinking=thinking, content=content),
+        demonstration=Message(role="assistant", thinking="\n".join(thoughts), content=content),
     )

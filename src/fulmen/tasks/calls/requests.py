@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fulmen.tasks.calls.parameter import Parameter
 from fulmen.tasks.calls.tools import InventedTool
@@ -10,9 +11,8 @@ from fulmen.tasks.calls.values import KINDS, Value
 from fulmen.tasks.wording import with_article
 
 _OPENINGS = (
-    "{} {}", "{} {}", "Please {} {}", "Can you {} {}?", "Could you {} {}?", "I want to {} {}", "I need to {} {}",
-    "I would like to {} {}", "Help me {} {}", "Let us {} {}", "You should {} {}", "Time to {} {}", "Now {} {}",
-    "Would you {} {} for me?", "Please {} {} for me",
+    "{}", "{}", "Please {}", "Can you {}?", "Could you {}?", "I want to {}", "I need to {}", "I would like to {}",
+    "Help me {}", "Let us {}", "You should {}", "Time to {}", "Now {}", "Would you {} for me?", "Please {} for me",
 )  # fmt: skip
 _INLINE = (
     "with {label} {value}", "with the {label} {value}", "{label} {value}", "{label}: {value}", "{label} = {value}",
@@ -38,36 +38,89 @@ _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _BRACES = re.compile(r"\{(\w+)\}")
 
 
-def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, Value]) -> str:
+_SHORTEST_DEED = 3
+"""Words before the first value that say what a request is for; where there are fewer, all of it does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a user says, and which of its words say what.
+
+    Example::
+
+        Request(
+            text="Book a table in Paris for 4 people.",
+            deed="Book a table",
+            phrases={"city": "in Paris", "people": "for 4 people"},
+        )
+    """
+
+    text: str
+    deed: str
+    """What is to be done, as it stands in the text."""
+    phrases: Mapping[str, str]
+    """By parameter, in the order of the text: the words with its value, as they stand there."""
+
+
+def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, Value]) -> Request:
     """Ask for what `tool` does, with these values for its parameters and nothing about the others."""
     if tool.requests:
         return _fill(rng.choice(tool.requests), values)
     thing = rng.choice((f"the {tool.thing}", with_article(tool.thing), f"my {tool.thing}"))
-    opening = rng.choice(_OPENINGS).format(tool.deed.replace("_", " "), thing)
+    deed = f"{tool.deed.replace('_', ' ')} {thing}"
+    opening = rng.choice(_OPENINGS).format(deed)
     question = opening.endswith("?")
-    inline: list[str] = []
-    after: list[str] = []
+    inline: dict[str, str] = {}
+    after: dict[str, str] = {}
     for parameter in rng.sample(tool.parameters, len(tool.parameters)):
         if parameter.name in values:
             value = values[parameter.name]
             if parameter.kind != "flag" and rng.random() < 0.25:
-                after.append(_fit(rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value)))
+                after[parameter.name] = _fit(
+                    rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value)
+                )
             else:
-                inline.append(_inline(rng, tool, parameter, value))
-    sentence = opening.rstrip("?") + _joined(rng, inline)
+                inline[parameter.name] = _inline(rng, tool, parameter, value)
+    sentence = opening.rstrip("?") + _joined(rng, list(inline.values()))
     end = "?" if question else rng.choice((".", ".", ""))
     if after and not end:
         end = "."
-    return " ".join([_capital(sentence) + end, *after])
+    text = " ".join([_capital(sentence) + end, *after.values()])
+    phrases = {name: without_end(phrase) for name, phrase in (inline | after).items()}
+    return Request(text=text, deed=deed if deed in text else _capital(deed), phrases=phrases)
 
 
-def _fill(template: str, values: Mapping[str, Value]) -> str:
+def without_end(text: str) -> str:
+    """A text without the signs that end it."""
+    return text.rstrip(".?!: ")
+
+
+def _fill(template: str, values: Mapping[str, Value]) -> Request:
     """A request of a family; a bracket stays when its parameters have values."""
 
     def optional(match: re.Match[str]) -> str:
         return match[1] if all(name in values for name in _BRACES.findall(match[1])) else ""
 
-    return _BRACES.sub(lambda match: values[match[1]].text, _BRACKETS.sub(optional, template))
+    first, *rest = _BRACES.split(_BRACKETS.sub(optional, template))
+    text, before, phrases = first, first, {}
+    for name, following in zip(rest[::2], rest[1::2], strict=True):
+        value = values[name]
+        text += value.text + following
+        phrases[name] = _phrase(before, value, following)
+        before = following
+    deed = without_end(first.rsplit(maxsplit=1)[0] if first.endswith(" ") else first.rstrip("' "))
+    if len(deed.split()) < _SHORTEST_DEED:
+        deed = without_end(text)
+    return Request(text=text, deed=deed, phrases=phrases)
+
+
+def _phrase(before: str, value: Value, after: str) -> str:
+    """A value with the word before it, and where it is a number with the word after it."""
+    if before.endswith("'"):
+        return f"'{value.text}'"
+    word = before.split()[-1:] if before.endswith(" ") else []
+    unit = re.match(r" \w+", after) if not isinstance(value.json, str) else None
+    return " ".join([*word, value.text]) + (unit[0] if unit else "")
 
 
 def _inline(rng: random.Random, tool: InventedTool, parameter: Parameter, value: Value) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import calling, draw_tools, draw_values, plain_values, said
+from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, draw_values, plain_values, said
 from fulmen.tasks.calls.tools import labels
 from fulmen.tasks.calls.values import KINDS, JsonValue
 from fulmen.tasks.lexicon import random_source
@@ -67,10 +67,12 @@ class ToolResultTask:
             values = draw_values(rng, split, tool)
             outcome = rng.choices(makers, weights)[0](rng, split)
             request = phrase_request(rng, tool, values)
+            text = request.text
             if outcome.question:
-                request += ("" if request.endswith((".", "?")) else ".") + f" {outcome.question}"
-            call = calling([(tool.name, plain_values(values))])
-            yield after_result(said(request), tuple(tool.spec() for tool in tools), call, outcome)
+                text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
+            specs = tuple(tool.spec() for tool in tools)
+            call = calling(specs, [PlannedCall(tool=tool.name, arguments=plain_values(values), request=request)])
+            yield after_result(said(text), specs, call, outcome)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for a reply in words that says what the result says, and no other value of it."""

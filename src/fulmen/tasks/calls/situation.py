@@ -1,19 +1,33 @@
 """What the tasks of tool calls have in common: given tools, the wanted one, values for it, and the reply that calls it.
 
-A demonstration thinks in one line a call, which copies the tool's name and each value in the order of the schema,
-before it writes the call as JSON:
+A demonstration thinks before it writes a call as JSON. It says what is to be done, asks of one tool after the other
+whether it does that, goes through the request phrase by phrase, and puts the arguments in the order of the schema:
 
+    Book a table
+    cancel_table: no
+    book_table: yes
+    for four people: people=4
+    in Paris: city=Paris
     tool: book_table; city=Paris; people=4
+
+So each step stands on what was written last, and a model that can do no more than find and copy gets there.
 """
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from fulmen.chat.message import Message, ToolCall
+from fulmen.chat.message import Message, ToolCall, ToolSpec
+from fulmen.tasks.calls.requests import Request
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.calls.values import JsonValue, Value
 from fulmen.tasks.task import Split
+
+_LETTERS = re.compile(r"[a-z]+")
+_NAME_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def draw_tools(rng: random.Random, split: Split, *, least: int = 1) -> tuple[list[InventedTool], InventedTool]:
@@ -39,14 +53,58 @@ def said(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
-def calling(calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> Message:
-    """The reply that makes these calls, given by name and arguments."""
-    thoughts = ["; ".join([f"tool: {name}", *map(_thought, given.items())]) for name, given in calls]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCall:
+    """A call that is due, and the request that it follows from.
+
+    Example: `PlannedCall(tool="book_table", arguments={"city": "Paris", "people": 4}, request=request)`.
+    """
+
+    tool: str
+    arguments: Mapping[str, JsonValue]
+    """In the order of the schema."""
+    request: Request
+    """Of one request for two calls of the same tool, both hold it."""
+
+
+def calling(tools: Sequence[ToolSpec], calls: Sequence[PlannedCall]) -> Message:
+    """The reply that makes these calls to some of the tools."""
+    thoughts: list[str] = []
+    for request, group in groupby(calls, key=lambda call: call.request):
+        of_one_request = list(group)
+        tool, given = of_one_request[0].tool, [call.arguments for call in of_one_request]
+        thoughts += [*chosen(tools, request.deed, tool), *phrased(request, given)]
+        thoughts += [concluded(tool, arguments) for arguments in given]
     written = tuple(
-        ToolCall(id=f"call_{index}", name=name, arguments=json.dumps(given))
-        for index, (name, given) in enumerate(calls, start=1)
+        ToolCall(id=f"call_{index}", name=call.tool, arguments=json.dumps(call.arguments))
+        for index, call in enumerate(calls, start=1)
     )
     return Message(role="assistant", thinking="\n".join(thoughts), tool_calls=written)
+
+
+def chosen(tools: Sequence[ToolSpec], deed: str, name: str | None) -> list[str]:
+    """The lines of thought that find the tool of this name for a deed, or that no tool fits."""
+    lines = [deed]
+    for tool in tools:
+        lines.append(f"{_introduced(tool)}: {'yes' if tool.name == name else 'no'}")
+        if tool.name == name:
+            return lines
+    return [*lines, "no tool fits"]
+
+
+def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:
+    """The lines of thought that take the arguments of one call, or of two, from the phrases of a request."""
+    lines = []
+    for name, phrase in request.phrases.items():
+        assigned = dict.fromkeys(_assigned(name, arguments[name]) for arguments in given)
+        lines.append(f"{phrase}: {', '.join(assigned)}")
+    return lines
+
+
+def concluded(tool: str, given: Mapping[str, JsonValue], missing: str | None = None) -> str:
+    """The line of thought that a call copies, with the first parameter for which the request has no value."""
+    line = "; ".join([f"tool: {tool}", *(_assigned(name, value) for name, value in given.items())])
+    return line if missing is None else f"{line}; {missing} is missing"
 
 
 def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
@@ -54,6 +112,13 @@ def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
     return {name: value.json for name, value in values.items()}
 
 
-def _thought(argument: tuple[str, JsonValue]) -> str:
-    name, value = argument
+def _introduced(tool: ToolSpec) -> str:
+    """A tool's name, and what it is said to do if the name tells nothing of it."""
+    told = set(_LETTERS.findall(tool.description.lower()))
+    if not told or told & {part.lower() for part in _NAME_PARTS.findall(tool.name)}:
+        return tool.name
+    return f"{tool.name} ({tool.description.partition('.')[0]})"
+
+
+def _assigned(name: str, value: JsonValue) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -26,7 +26,7 @@ _NOUNS = ("adjectives", "animals", "foods", "instruments", "jobs", "things")
 _KEPT = frozenset(
     {
         # what demonstrations say of themselves
-        "food", "height", "pet", "place", "price", "text", "tool", "weight", "year",
+        "fits", "food", "height", "missing", "pet", "place", "price", "text", "tool", "weight", "year",
         # what JSON schemas are made of
         "default", "description", "enum", "format", "items", "number", "object", "title", "type",
         # the built-in tools
@@ -34,7 +34,8 @@ _KEPT = frozenset(
         "search",
     }
 )  # fmt: skip
-_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{3,}(?![A-Za-z])")
+_WORD = re.compile(r"(?<![A-Za-z])[a-z]{3,}|[A-Z][a-z]{2,}|(?<![A-Za-z])[A-Z]{3,}(?![A-Za-z])")
+"""Of snakes_in_names and ofCamels, too: a request says the same words apart."""
 
 
 class Retelling:
@@ -84,12 +85,14 @@ class Retelling:
 
 @cache
 def _replaceable() -> dict[str, str]:
-    """Words to their kinds: names, deeds, and nouns with all else."""
-    labelled = {part for names in labels("train").values() for name in names for part in re.split(r"[_ =]", name)}
+    """Words to their kinds: names, deeds, and nouns with all else; not choices that requests name by other words."""
+    spelt = [part for names in labels("train").values() for name in names for part in name.split()]
+    labelled = {part for text in spelt if "=" not in text for part in text.split("_")}
     kinds = dict.fromkeys(map(str.lower, labelled), "noun")
     for kind, lists in (("noun", _NOUNS), ("deed", _DEEDS), ("name", _NAMES)):
         kinds |= {part: kind for name in lists for word in words(name, "train") for part in word.lower().split("_")}
-    return {word: kind for word, kind in kinds.items() if word not in _KEPT}
+    kept = _KEPT.union(part for text in spelt if "=" in text for part in re.split("[_=]", text.lower()))
+    return {word: kind for word, kind in kinds.items() if word not in kept}
 
 
 def _in_case(word: str, like: str) -> str:
