@@ -94,7 +94,11 @@ def test_thoughts_go_from_the_request_to_the_call(split):
 def test_what_a_tool_does_is_thought_where_its_name_does_not_tell():
     opaque = ToolSpec(name="zorp_api", description="Book a table. Quickly.", parameters={"type": "object"})
     plain = ToolSpec(name="bookTable", description="Book a table.", parameters={"type": "object"})
-    assert chosen([opaque, plain], "Book it", "bookTable") == ["Book it", "zorp_api (Book a table): no", "bookTable: yes"]
+    assert chosen([opaque, plain], "Book it", "bookTable") == [
+        "Book it",
+        "zorp_api (Book a table): no",
+        "bookTable: yes",
+    ]
     assert chosen([plain], "Sing", None) == ["Sing", "bookTable: no", "no tool fits"]
 
 

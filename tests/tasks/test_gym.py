@@ -16,7 +16,10 @@ from fulmen.tasks.gym.logic import turned
 from fulmen.tasks.task import Example
 
 every_task = pytest.mark.parametrize("name", TASKS)
-SUMS = ("gym_leg_counting", "gym_chain_sum", "gym_products", "gym_simple_geometry", "gym_gcd", "gym_time_intervals")
+SUMS = (
+    "gym_leg_counting", "gym_chain_sum", "gym_products", "gym_simple_geometry", "gym_gcd", "gym_time_intervals",
+    "gym_complex_arithmetic",
+)  # fmt: skip
 
 
 def reply(content: str) -> Message:
@@ -56,7 +59,7 @@ def test_traces_are_short_and_say_something(name) -> None:
 def test_every_step_of_a_sum_holds(name) -> None:
     for example in take(TASKS[name](), "train", 2, 500):
         text = example.demonstration.thinking
-        for word in ("hours ", "minutes ", "seconds ", "r="):
+        for word in ("real ", "imaginary ", "r="):
             text = text.replace(word, "")
         assert check_steps(text)
 
@@ -114,7 +117,14 @@ def test_traces_by_hand() -> None:
     entry = {"metadata": {"numbers": [36, 64]}}
     assert solve["gym_gcd"](entry).thinking == "64/36:1*36=36,r=28\n36/28:1*28=28,r=8\n28/8:3*8=24,r=4\n8/4:2*4=8,r=0"
     entry = {"question": "from 09:46:50 to 16:19:23"}
-    assert solve["gym_time_intervals"](entry).thinking == ("seconds 23+60-50=33\nminutes 19+60-46-1=32\nhours 16-9-1=6")
+    assert solve["gym_time_intervals"](entry).thinking.splitlines() == [
+        "seconds 50 to 23;23<50;23+60:3+0+0=03,3;2+6+0=08,83;=83;83-50:8>5;3-0-0=3-00,3;8-5-0=3-00,33;=33",
+        "minutes 46 to 19;46+01:6+1+0=07,7;4+0+0=04,47;=47;19<47;19+60:9+0+0=09,9;1+6+0=07,79;=79;"
+        "79-47:7>4;9-7-0=2-00,2;7-4-0=3-00,32;=32",
+        "hours 9 to 16;9+1=10;16-10:1=1,6>0;6-0-0=6-00,6;1-1-0=0-00,06;=6",
+    ]
+    entry = {"metadata": {"num1": (2.0, -3.0), "num2": (-4.0, 5.0), "operation": "*"}}
+    assert solve["gym_complex_arithmetic"](entry).answer == "7.0 + 22.0i"
     entry = {"metadata": {"string": "10010"}}
     assert solve["gym_binary_alternation"](entry).answer == "1"
 

@@ -7,7 +7,15 @@ from dataclasses import replace
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import Request, phrase_request, without_end
 from fulmen.tasks.calls.situation import (
-    PlannedCall, calling, chosen, concluded, draw_tools, draw_values, phrased, plain_values, said,
+    PlannedCall,
+    calling,
+    chosen,
+    concluded,
+    draw_tools,
+    draw_values,
+    phrased,
+    plain_values,
+    said,
 )  # fmt: skip
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import Value

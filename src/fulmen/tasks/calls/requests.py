@@ -76,9 +76,7 @@ def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, 
         if parameter.name in values:
             value = values[parameter.name]
             if parameter.kind != "flag" and rng.random() < 0.25:
-                after[parameter.name] = _fit(
-                    rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value)
-                )
+                after[parameter.name] = _fit(rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value))
             else:
                 inline[parameter.name] = _inline(rng, tool, parameter, value)
     sentence = opening.rstrip("?") + _joined(rng, list(inline.values()))

@@ -1,9 +1,9 @@
 """Tasks of reasoning-gym with step-by-step solutions: what a small model can learn of them.
 
 All are in their default configurations but for these, which are made easier: products of numbers up to 99, greatest
-common divisors of numbers up to 100, prime factors of numbers up to 200, haystacks of at most 30 statements, and time
-intervals between clock times without date or milliseconds. Machines and blocks start from at most 216 different
-counts each, so their test splits are small.
+common divisors of numbers up to 100, prime factors of numbers up to 200, complex numbers without division, haystacks
+of at most 30 statements, and time intervals between clock times without date or milliseconds. Machines and blocks start
+from at most 216 different counts each, so their test splits are small.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ from fulmen.tasks.gym.logic import (
 )
 from fulmen.tasks.gym.numbers import (
     solve_chain_sum,
+    solve_complex_arithmetic,
     solve_gcd,
     solve_leg_counting,
     solve_number_filtering,
@@ -47,6 +48,11 @@ _TASKS = (
     GymTask(dataset="leg_counting", solve=solve_leg_counting),
     GymTask(dataset="chain_sum", solve=solve_chain_sum),
     GymTask(dataset="products", solve=solve_products, config={"max_digits": 2}),
+    GymTask(
+        dataset="complex_arithmetic",
+        solve=solve_complex_arithmetic,
+        config={"operations": ("+", "-", "*"), "operations_weights": (0.4, 0.4, 0.2)},
+    ),
     GymTask(dataset="simple_geometry", solve=solve_simple_geometry),
     GymTask(dataset="gcd", solve=solve_gcd, config={"max_value": 100}),
     GymTask(dataset="prime_factorization", solve=solve_prime_factorization, config={"max_value": 200}),

@@ -49,6 +49,24 @@ def solve_products(entry: Mapping[str, Any]) -> Solution:
     return Solution(thinking=worked.text, answer=str(worked.result))
 
 
+def solve_complex_arithmetic(entry: Mapping[str, Any]) -> Solution:
+    """The real part, then the imaginary one; of a product the four products of parts first."""
+    meta = entry["metadata"]
+    (a, b), (c, d) = (map(int, meta[number]) for number in ("num1", "num2"))
+    lines = []
+    if meta["operation"] == "*":
+        products = [multiply(*factors) for factors in ((a, c), (b, d), (a, d), (b, c))]
+        lines = [product.text for product in products]
+        rr, ii, ri, ir = (product.result for product in products)
+        real, imaginary = subtract(rr, ii), add(ri, ir)
+    else:
+        work = add if meta["operation"] == "+" else subtract
+        real, imaginary = work(a, c), work(b, d)
+    lines += [f"real {real.text}", f"imaginary {imaginary.text}"]
+    sign = "-" if imaginary.result < 0 else "+"
+    return Solution(thinking="\n".join(lines), answer=f"{real.result}.0 {sign} {abs(imaginary.result)}.0i")
+
+
 def solve_simple_geometry(entry: Mapping[str, Any]) -> Solution:
     """The sum of all angles, less the known ones, one by one."""
     sides, known = entry["metadata"]["n_sides"], [int(angle) for angle in entry["metadata"]["known_angles"]]

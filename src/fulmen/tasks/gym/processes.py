@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fulmen.tasks.gym.task import Solution
+from fulmen.tasks.working import add, subtract
 
 
 def solve_binary_alternation(entry: Mapping[str, Any]) -> Solution:
@@ -39,13 +40,17 @@ def solve_rules(entry: Mapping[str, Any]) -> Solution:
 def solve_time_intervals(entry: Mapping[str, Any]) -> Solution:
     """From the smallest unit to the hours, with a borrow of 60; midnight after a day counts as hour 0."""
     start, end = (list(map(int, time.split(":"))) for time in re.findall(r"\d\d(?::\d\d)+", entry["question"])[:2])
-    lines, parts, borrow = [], [], 0
+    lines, parts, borrowed = [], [], False
     for name, early, late in reversed(list(zip(("hours", "minutes", "seconds"), start, end, strict=False))):
-        taken = f"-{borrow}" if borrow else ""
-        difference = late - early - borrow
-        borrow = int(difference < 0 and name != "hours")
-        added = "+60" if borrow else ""
-        difference += 60 * borrow
-        lines.append(f"{name} {late}{added}-{early}{taken}={difference}")
-        parts.append(f"{difference:02}")
+        steps = [f"{name} {early} to {late}"]
+        if borrowed:
+            steps.append(add(early, 1).text)
+            early += 1
+        borrowed = late < early and name != "hours"
+        if borrowed:
+            steps.append(f"{late}<{early};{add(late, 60).text}")
+            late += 60
+        worked = subtract(late, early)
+        parts.append(f"{worked.result:02}")
+        lines.append(";".join([*steps, worked.text]))
     return Solution(thinking="\n".join(lines), answer=":".join(reversed(parts)))

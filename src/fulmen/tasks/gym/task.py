@@ -18,6 +18,8 @@ from fulmen.tasks.task import Example, Score, Split
 _SIZE = 10**9
 """Virtual: a dataset makes an entry when it is asked for one."""
 
+_Option = int | tuple[str, ...] | tuple[float, ...]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
@@ -41,7 +43,7 @@ class GymTask:
     """Its name in reasoning-gym."""
     solve: Callable[[Mapping[str, Any]], Solution]
     """Works an entry out; what it finds must be right by reasoning-gym's scorer."""
-    config: Mapping[str, int | tuple[str, ...]] = field(default_factory=dict)
+    config: Mapping[str, _Option] = field(default_factory=dict)
     """What differs from the dataset's default configuration, always towards easier problems."""
 
     @property
@@ -86,7 +88,7 @@ class GymTask:
 
 
 @lru_cache(maxsize=64)
-def _open(name: str, config: tuple[tuple[str, int | tuple[str, ...]], ...], seed: int) -> Any:
+def _open(name: str, config: tuple[tuple[str, _Option], ...], seed: int) -> Any:
     """A dataset of reasoning-gym, which is imported now: it takes seconds, and only training and evaluation need it."""
     try:
         import reasoning_gym
