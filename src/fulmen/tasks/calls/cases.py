@@ -16,7 +16,7 @@ from fulmen.tasks.calls.situation import (
     phrased,
     plain_values,
     said,
-)  # fmt: skip
+)
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import Value
 from fulmen.tasks.talk.intents import draw_small_talk
