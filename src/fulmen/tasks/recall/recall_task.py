@@ -12,8 +12,7 @@ from fulmen.tasks.task import Example, Score, Split
 from fulmen.tasks.wording import says_only
 
 _ORDERS = ("Read this and remember the details.", "Remember what stands here:", "Here is a text.", "")
-_MOST_PAIRS = 12
-_MOST_QUESTIONS = 8
+_MOST_PAIRS = {"train": 40, "test": 12}
 _PAIRS_SHARE = 0.4
 """How much of the text pairs may take: short texts hold fewer of them."""
 
@@ -25,7 +24,8 @@ class RecallTask:
     Tasks know no tokenizer: the length is counted in characters, by a rough rate that can be given. An evaluation
     that must know the length tokenizes the prompt, and adjusts the rate to its tokenizer.
 
-    In training a text serves for up to eight questions, one turn each; a test asks one.
+    In training every pair is asked for, one turn each: all else in a long text teaches nothing of recall. A test asks
+    for one.
 
     Example: `RecallTask(16_384)`; with a tokenizer whose tokens are longer, `RecallTask(16_384, 3.2)`.
     """
@@ -56,10 +56,10 @@ class RecallTask:
         rng = random_source(self.name, split, seed)
         length = int(self.length_tokens * self.characters_per_token)
         while True:
-            most = max(1, min(_MOST_PAIRS, int(length * _PAIRS_SHARE) // 40))
+            most = max(1, min(_MOST_PAIRS[split], int(length * _PAIRS_SHARE) // 40))
             pairs = draw_pairs(rng, split, rng.randint(1, most))
             order = rng.choice(_ORDERS)
-            asked = rng.sample(pairs, min(len(pairs), rng.randint(1, _MOST_QUESTIONS) if split == "train" else 1))
+            asked = rng.sample(pairs, len(pairs) if split == "train" else 1)
             room = length - len(order) - sum(len(pair.question) + len(pair.statement) for pair in asked)
             text = fill(rng, split, [pair.statement for pair in pairs], room)
             messages = [Message(role="user", content=f"{order}\n\n{text}\n\n{asked[0].question}".strip())]
