@@ -265,7 +265,7 @@ def test_a_problem_that_is_too_long_after_others_stands_alone(writing):
     assert 0 < sum(kept) < 100
 
 
-def test_earlier_turns_with_tools_stand_before_problems_with_tools_only():
+def test_earlier_turns_with_tools_stand_before_calls_only():
     def example(content, *names, called=False):
         call = (ToolCall(id="call_1", name=names[0], arguments="{}"),) if called else ()
         return Example(
@@ -286,12 +286,13 @@ def test_earlier_turns_with_tools_stand_before_problems_with_tools_only():
     earlier = EarlierTurns({"short": (short, 1.0)}, fraction=1.0, seed=3)
     contents, tools = set(), set()
     for key in range(50):
-        with_tools = earlier.lead(example("last", "b", "c"), key=str(key))
+        with_tools = earlier.lead(example("last", "b", "c", called=True), key=str(key))
         contents |= {message.content for message in with_tools.messages}
         tools |= {(tool.name, tool.description) for tool in with_tools.tools}
-        without = earlier.lead(example("last"), key=str(key))
-        assert not without.tools
-        assert {message.content for message in without.messages} <= {"sum", "of sum", "last"}
+        for names in ((), ("b", "c")):
+            without = earlier.lead(example("last", *names), key=str(key))
+            assert tuple(tool.name for tool in without.tools) == names
+            assert {message.content for message in without.messages} <= {"sum", "of sum", "last"}
     assert contents == {"sum", "of sum", "search", "of search", "last"}
     assert tools == {("a", "search"), ("b", "last"), ("c", "last")}
     system = example("last")

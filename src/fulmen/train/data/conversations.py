@@ -31,13 +31,14 @@ class EarlierTurns:
     def lead(self, example: Example, *, key: str) -> Example:
         """The example, in the chosen fraction of cases after one to three others; the same for a key.
 
-        An earlier problem with tools stands only before one with tools, which gets them too.
+        An earlier problem with tools stands only before one that calls a tool, and its tools are given after that
+        one's: a thought that no tool fits would have to go through them, too.
         """
         rng = random.Random(f"{self._seed} earlier {key}")
         if rng.random() >= self._fraction or example.messages[0].role == "system":
             return example
         for name in rng.choices(list(self._tasks), [weight for _, weight in self._tasks.values()], k=2 * _MOST_EARLIER):
-            pool = [earlier for earlier in self._pool(name) if example.tools or not earlier.tools]
+            pool = [earlier for earlier in self._pool(name) if example.demonstration.tool_calls or not earlier.tools]
             if pool and rng.random() < 0.5:
                 example = _joined(rng.choice(pool), example)
         return example
