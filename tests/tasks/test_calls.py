@@ -15,7 +15,7 @@ from fulmen.tasks.calls.tools import deeds_and_things, families, labels
 from fulmen.tasks.lexicon import split_of
 from fulmen.tasks.wording import says
 
-TASK = TASKS["tool_calls"]()
+TASK, CHOICE = TASKS["tool_calls"](), TASKS["tool_choice"]()
 splits = pytest.mark.parametrize("split", ["train", "test"])
 SPELT = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
@@ -59,10 +59,11 @@ def test_thoughts_go_from_the_request_to_the_call(split):
         thought = example.demonstration.thinking.split("\n")
         made: list[tuple[str, dict[str, str]]] = []
         while thought:
-            assert thought.pop(0) in said
+            deed = thought.pop(0)
+            assert deed in said
             tools = iter(schemas)
-            while not re.fullmatch(r"no tool fits|\w+( \(.*\))?: yes", thought[0]):
-                assert re.fullmatch(rf"{next(tools)}( \([\w ]+\))?: no", thought.pop(0))
+            while not re.fullmatch(rf"no tool fits|\w+( \(.*\))? - {re.escape(deed)}: yes", thought[0]):
+                assert re.fullmatch(rf"{next(tools)}( \([\w ]+\))? - {re.escape(deed)}: no", thought.pop(0))
             if thought[0] == "no tool fits":
                 assert not list(tools)
                 break
@@ -94,12 +95,33 @@ def test_thoughts_go_from_the_request_to_the_call(split):
 def test_what_a_tool_does_is_thought_where_its_name_does_not_tell():
     opaque = ToolSpec(name="zorp_api", description="Book a table. Quickly.", parameters={"type": "object"})
     plain = ToolSpec(name="bookTable", description="Book a table.", parameters={"type": "object"})
-    assert chosen([opaque, plain], "Book it", "bookTable") == [
-        "Book it",
-        "zorp_api (Book a table): no",
-        "bookTable: yes",
-    ]
-    assert chosen([plain], "Sing", None) == ["Sing", "bookTable: no", "no tool fits"]
+    thoughts = ["Book it", "zorp_api (Book a table) - Book it: no", "bookTable - Book it: yes"]
+    assert chosen([opaque, plain], "Book it", "bookTable") == thoughts
+    assert chosen([plain], "Sing", None) == ["Sing", "bookTable - Sing: no", "no tool fits"]
+
+
+@splits
+def test_choices_prove_themselves_and_name_the_deed(split):
+    examples = take(CHOICE, split, 2, 500)
+    prove_scores(CHOICE, examples)
+    prove_round_trip(examples)
+    for example in examples:
+        deed, *lines, last = example.demonstration.thinking.split("\n")
+        assert deed in example.messages[0].content
+        verb = deed.split()[0].lower()
+        names = [line.split(" - ")[0] for line in lines]
+        assert all(name in example.messages[0].content for name in names)
+        if example.reference == "none":
+            assert last == "no tool fits"
+        else:
+            assert last == f"{example.reference} - {deed}: yes"
+            assert verb in example.reference.lower()
+    answers = [example.reference for example in examples]
+    assert 0.15 < answers.count("none") / len(answers) < 0.35
+
+
+def test_choices_of_the_splits_share_no_problem():
+    prove_splits(CHOICE, 500)
 
 
 @splits

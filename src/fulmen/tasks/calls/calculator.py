@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.call_task import score_calls
-from fulmen.tasks.calls.requests import Request, without_end
+from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
 from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, said
 from fulmen.tasks.calls.values import JsonValue
@@ -42,7 +42,7 @@ class CalculatorTask:
             others = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
             tools = [CALCULATOR, *others[: rng.randint(0, 2)]]
             tools = rng.sample(tools, len(tools))
-            request = Request(text=text, deed=without_end(text), phrases={"expression": spoken})
+            request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
             given: dict[str, JsonValue] = {"expression": expression}
             call = calling(tools, [PlannedCall(tool=CALCULATOR.name, arguments=given, request=request)])
             if rng.random() < 0.5:

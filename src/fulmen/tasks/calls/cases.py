@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fulmen.chat.message import Message, ToolSpec
-from fulmen.tasks.calls.requests import Request, phrase_request, without_end
+from fulmen.tasks.calls.requests import Request, beginning, phrase_request, without_end
 from fulmen.tasks.calls.situation import (
     PlannedCall,
     calling,
@@ -107,14 +107,14 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     high, low = sorted((rng.randint(1, 99), rng.randint(1, 99)), reverse=True)
     problem, result = rng.choice(((f"{low} + {high}", low + high), (f"{high} - {low}", high - low)))
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
-    thoughts = [*chosen(specs, without_end(text), None), f"{problem} = {result}"]
+    thoughts = [*chosen(specs, beginning(text), None), f"{problem} = {result}"]
     return _without_call(specs, text, thoughts, content=str(result), phrases=[str(result)])
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
     specs = [tool.spec() for tool in draw_tools(rng, split)[0]]
     talk = draw_small_talk(rng, split, ("courtesies", "self"))
-    thoughts = chosen(specs, without_end(talk.said), None)
+    thoughts = chosen(specs, beginning(talk.said), None)
     return _without_call(specs, talk.said, thoughts, content=talk.reply, phrases=talk.keys[0].split("|"))
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from fulmen.chat.message import Message, ToolSpec
-from fulmen.tasks.calls.requests import Request, without_end
+from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, said
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
@@ -68,7 +68,7 @@ class DocumentSearchTask:
             text = rng.choice(_OPENINGS).format(question.text)
             messages = said(text)
             tools = _draw_tools(rng, split)
-            request = Request(text=text, deed=without_end(text), phrases={})
+            request = Request(text=text, deed=beginning(text), phrases={})
             call = calling(tools, [PlannedCall(tool=_SEARCH, arguments={"query": query}, request=request)])
             if rng.random() < 1 / 3:
                 yield Example(messages=messages, tools=tools, reference={"query": query}, demonstration=call)

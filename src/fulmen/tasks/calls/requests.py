@@ -38,8 +38,8 @@ _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _BRACES = re.compile(r"\{(\w+)\}")
 
 
-_SHORTEST_DEED = 3
-"""Words before the first value that say what a request is for; where there are fewer, all of it does."""
+_SHORTEST_DEED, _LONGEST_DEED = 3, 8
+"""Words before the first value that say what a request is for; where there are fewer, its beginning does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +88,11 @@ def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, 
     return Request(text=text, deed=deed if deed in text else _capital(deed), phrases=phrases)
 
 
+def beginning(text: str) -> str:
+    """What a request is for that names no deed: its first words."""
+    return without_end(" ".join(text.split(maxsplit=_LONGEST_DEED)[:_LONGEST_DEED]))
+
+
 def without_end(text: str) -> str:
     """A text without the signs that end it."""
     return text.rstrip(".?!: ")
@@ -108,7 +113,7 @@ def _fill(template: str, values: Mapping[str, Value]) -> Request:
         before = following
     deed = without_end(first.rsplit(maxsplit=1)[0] if first.endswith(" ") else first.rstrip("' "))
     if len(deed.split()) < _SHORTEST_DEED:
-        deed = without_end(text)
+        deed = beginning(text)
     return Request(text=text, deed=deed, phrases=phrases)
 
 

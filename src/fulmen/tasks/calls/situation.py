@@ -1,16 +1,17 @@
 """What the tasks of tool calls have in common: given tools, the wanted one, values for it, and the reply that calls it.
 
-A demonstration thinks before it writes a call as JSON. It says what is to be done, asks of one tool after the other
-whether it does that, goes through the request phrase by phrase, and puts the arguments in the order of the schema:
+A demonstration thinks before it writes a call as JSON. It says what is to be done, holds that against one tool after
+the other, goes through the request phrase by phrase, and puts the arguments in the order of the schema:
 
     Book a table
-    cancel_table: no
-    book_table: yes
+    cancel_table - Book a table: no
+    book_table - Book a table: yes
     for four people: people=4
     in Paris: city=Paris
     tool: book_table; city=Paris; people=4
 
-So each step stands on what was written last, and a model that can do no more than find and copy gets there.
+So each step stands on what was written last: what is to be compared stands side by side, and what is to be copied was
+found before.
 """
 
 import json
@@ -86,7 +87,7 @@ def chosen(tools: Sequence[ToolSpec], deed: str, name: str | None) -> list[str]:
     """The lines of thought that find the tool of this name for a deed, or that no tool fits."""
     lines = [deed]
     for tool in tools:
-        lines.append(f"{_introduced(tool)}: {'yes' if tool.name == name else 'no'}")
+        lines.append(f"{_introduced(tool)} - {deed}: {'yes' if tool.name == name else 'no'}")
         if tool.name == name:
             return lines
     return [*lines, "no tool fits"]
