@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 from dialogue_proofs import prove_grammar, prove_round_trip, prove_scores, prove_splits, take
 
-from fulmen.chat.message import Message, ToolCall, ToolSpec
+from fulmen.chat.message import Message, ToolCall
 from fulmen.tasks.calls import TASKS
 from fulmen.tasks.calls.cases import CASES
-from fulmen.tasks.calls.situation import chosen
 from fulmen.tasks.calls.tools import deeds_and_things, families, labels
 from fulmen.tasks.lexicon import split_of
 from fulmen.tasks.wording import says
@@ -61,14 +60,11 @@ def test_thoughts_go_from_the_request_to_the_call(split):
         while thought:
             deed = thought.pop(0)
             assert deed in said
-            tools = iter(schemas)
-            while not re.fullmatch(rf"no tool fits|\w+( \(.*\))? - {re.escape(deed)}: yes", thought[0]):
-                assert re.fullmatch(rf"{next(tools)}( \([\w ]+\))? - {re.escape(deed)}: no", thought.pop(0))
-            if thought[0] == "no tool fits":
-                assert not list(tools)
+            name = thought.pop(0).removeprefix("fits: ")
+            if name == "none":
+                assert not example.reference["calls"]
                 break
-            name = re.match(r"\w+", thought.pop(0))[0]
-            assert name == next(tools)
+            assert name in schemas
             taken = set()
             conclusion = re.compile(rf"tool: {name}(;|$)")
             while not conclusion.match(thought[0]):
@@ -92,32 +88,29 @@ def test_thoughts_go_from_the_request_to_the_call(split):
             assert (name, list(given.items())) == (call["name"], list(spelt.items()))
 
 
-def test_what_a_tool_does_is_thought_where_its_name_does_not_tell():
-    opaque = ToolSpec(name="zorp_api", description="Book a table. Quickly.", parameters={"type": "object"})
-    plain = ToolSpec(name="bookTable", description="Book a table.", parameters={"type": "object"})
-    thoughts = ["Book it", "zorp_api (Book a table) - Book it: no", "bookTable - Book it: yes"]
-    assert chosen([opaque, plain], "Book it", "bookTable") == thoughts
-    assert chosen([plain], "Sing", None) == ["Sing", "bookTable - Sing: no", "no tool fits"]
-
-
 @splits
-def test_choices_prove_themselves_and_name_the_deed(split):
+def test_choices_prove_themselves_and_name_what_is_given(split):
     examples = take(CHOICE, split, 2, 500)
     prove_scores(CHOICE, examples)
     prove_round_trip(examples)
+    answers = []
     for example in examples:
-        deed, *lines, last = example.demonstration.thinking.split("\n")
-        assert deed in example.messages[0].content
-        verb = deed.split()[0].lower()
-        names = [line.split(" - ")[0] for line in lines]
-        assert all(name in example.messages[0].content for name in names)
-        if example.reference == "none":
-            assert last == "no tool fits"
-        else:
-            assert last == f"{example.reference} - {deed}: yes"
-            assert verb in example.reference.lower()
-    answers = [example.reference for example in examples]
-    assert 0.15 < answers.count("none") / len(answers) < 0.35
+        lines = example.demonstration.content.split("\n")
+        assert [line.removeprefix("fits: ") for line in lines[1::2]] == example.reference
+        for deed, answer in zip(lines[::2], example.reference, strict=True):
+            assert deed in example.messages[0].content
+            if answer != "none":
+                assert answer in example.messages[0].content
+                assert deed.split()[0].lower() in answer.lower()
+        answers += example.reference
+    assert 0.15 < answers.count("none") / len(answers) < 0.4
+
+
+def test_a_choice_counts_deeds():
+    example = next(e for e in take(CHOICE, "test", 0, 50) if len(e.reference) == 4)
+    content = example.demonstration.content.rpartition("\n")[0]
+    score = CHOICE.score(example, Message(role="assistant", content=content))
+    assert (score.value, score.parts) == (0, {"deeds": 0.75})
 
 
 def test_choices_of_the_splits_share_no_problem():
@@ -186,7 +179,7 @@ def test_every_situation_occurs():
     assert 0.15 < counts.count(0) / 2000 < 0.35
     assert counts.count(2) > 100
     assert sum(len(example.messages) == 3 for example in examples) > 50
-    for phrase in ("no tool fits", "is missing", " = "):
+    for phrase in ("fits: none", "is missing", " = "):
         assert sum(phrase in example.demonstration.thinking for example in examples) > 40
     assert sum(CASES.values()) == 100
 

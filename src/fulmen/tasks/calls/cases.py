@@ -85,7 +85,7 @@ def _missing(rng: random.Random, split: Split) -> Example:
     request = phrase_request(rng, tool, values)
     specs = [tool.spec() for tool in tools]
     given = plain_values(values)
-    thoughts = [*chosen(specs, request.deed, tool.name), *phrased(request, [given])]
+    thoughts = [*chosen(request.deed, tool.name), *phrased(request, [given])]
     thoughts.append(concluded(tool.name, given, missing))
     return _without_call(specs, request.text, thoughts, content=_question(label), phrases=[label])
 
@@ -95,7 +95,7 @@ def _no_tool(rng: random.Random, split: Split) -> Example:
     tools, wanted = draw_tools(rng, split, least=2)
     request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
     specs = [tool.spec() for tool in tools if tool is not wanted]
-    thoughts = chosen(specs, request.deed, None)
+    thoughts = chosen(request.deed, None)
     return _without_call(specs, request.text, thoughts, content=rng.choice(_NO_TOOL_FITS), phrases=_REFUSALS)
 
 
@@ -107,14 +107,14 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     high, low = sorted((rng.randint(1, 99), rng.randint(1, 99)), reverse=True)
     problem, result = rng.choice(((f"{low} + {high}", low + high), (f"{high} - {low}", high - low)))
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
-    thoughts = [*chosen(specs, beginning(text), None), f"{problem} = {result}"]
+    thoughts = [*chosen(beginning(text), None), f"{problem} = {result}"]
     return _without_call(specs, text, thoughts, content=str(result), phrases=[str(result)])
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
     specs = [tool.spec() for tool in draw_tools(rng, split)[0]]
     talk = draw_small_talk(rng, split, ("courtesies", "self"))
-    thoughts = chosen(specs, beginning(talk.said), None)
+    thoughts = chosen(beginning(talk.said), None)
     return _without_call(specs, talk.said, thoughts, content=talk.reply, phrases=talk.keys[0].split("|"))
 
 
@@ -159,7 +159,7 @@ def _with_calls(
         messages=messages,
         tools=specs,
         reference={"calls": [{"name": call.tool, "arguments": call.arguments} for call in planned]},
-        demonstration=calling(specs, planned),
+        demonstration=calling(planned),
     )
 
 

@@ -69,7 +69,7 @@ class DocumentSearchTask:
             messages = said(text)
             tools = _draw_tools(rng, split)
             request = Request(text=text, deed=beginning(text), phrases={})
-            call = calling(tools, [PlannedCall(tool=_SEARCH, arguments={"query": query}, request=request)])
+            call = calling([PlannedCall(tool=_SEARCH, arguments={"query": query}, request=request)])
             if rng.random() < 1 / 3:
                 yield Example(messages=messages, tools=tools, reference={"query": query}, demonstration=call)
             else:

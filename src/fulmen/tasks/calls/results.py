@@ -71,7 +71,7 @@ class ToolResultTask:
             if outcome.question:
                 text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
             specs = tuple(tool.spec() for tool in tools)
-            call = calling(specs, [PlannedCall(tool=tool.name, arguments=plain_values(values), request=request)])
+            call = calling([PlannedCall(tool=tool.name, arguments=plain_values(values), request=request)])
             yield after_result(said(text), specs, call, outcome)
 
     def score(self, example: Example, reply: Message) -> Score:

@@ -1,34 +1,28 @@
 """What the tasks of tool calls have in common: given tools, the wanted one, values for it, and the reply that calls it.
 
-A demonstration thinks before it writes a call as JSON. It says what is to be done, holds that against one tool after
-the other, goes through the request phrase by phrase, and puts the arguments in the order of the schema:
+A demonstration thinks before it writes a call as JSON. It says what is to be done and which tool does that, goes
+through the request phrase by phrase, and puts the arguments in the order of the schema:
 
     Book a table
-    cancel_table - Book a table: no
-    book_table - Book a table: yes
+    fits: book_table
     for four people: people=4
     in Paris: city=Paris
     tool: book_table; city=Paris; people=4
 
-So each step stands on what was written last: what is to be compared stands side by side, and what is to be copied was
-found before.
+So each step stands on what was written last, and a model that can do little more than find and copy gets there.
 """
 
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from fulmen.chat.message import Message, ToolCall, ToolSpec
+from fulmen.chat.message import Message, ToolCall
 from fulmen.tasks.calls.requests import Request
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.calls.values import JsonValue, Value
 from fulmen.tasks.task import Split
-
-_LETTERS = re.compile(r"[a-z]+")
-_NAME_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def draw_tools(rng: random.Random, split: Split, *, least: int = 1) -> tuple[list[InventedTool], InventedTool]:
@@ -68,13 +62,13 @@ class PlannedCall:
     """Of one request for two calls of the same tool, both hold it."""
 
 
-def calling(tools: Sequence[ToolSpec], calls: Sequence[PlannedCall]) -> Message:
-    """The reply that makes these calls to some of the tools."""
+def calling(calls: Sequence[PlannedCall]) -> Message:
+    """The reply that makes these calls."""
     thoughts: list[str] = []
     for request, group in groupby(calls, key=lambda call: call.request):
         of_one_request = list(group)
         tool, given = of_one_request[0].tool, [call.arguments for call in of_one_request]
-        thoughts += [*chosen(tools, request.deed, tool), *phrased(request, given)]
+        thoughts += [*chosen(request.deed, tool), *phrased(request, given)]
         thoughts += [concluded(tool, arguments) for arguments in given]
     written = tuple(
         ToolCall(id=f"call_{index}", name=call.tool, arguments=json.dumps(call.arguments))
@@ -83,14 +77,9 @@ def calling(tools: Sequence[ToolSpec], calls: Sequence[PlannedCall]) -> Message:
     return Message(role="assistant", thinking="\n".join(thoughts), tool_calls=written)
 
 
-def chosen(tools: Sequence[ToolSpec], deed: str, name: str | None) -> list[str]:
-    """The lines of thought that find the tool of this name for a deed, or that no tool fits."""
-    lines = [deed]
-    for tool in tools:
-        lines.append(f"{_introduced(tool)} - {deed}: {'yes' if tool.name == name else 'no'}")
-        if tool.name == name:
-            return lines
-    return [*lines, "no tool fits"]
+def chosen(deed: str, tool: str | None) -> list[str]:
+    """The lines of thought that name the tool for a deed, or that none is there."""
+    return [deed, f"fits: {tool or 'none'}"]
 
 
 def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:
@@ -111,14 +100,6 @@ def concluded(tool: str, given: Mapping[str, JsonValue], missing: str | None = N
 def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
     """The arguments as JSON."""
     return {name: value.json for name, value in values.items()}
-
-
-def _introduced(tool: ToolSpec) -> str:
-    """A tool's name, and what it is said to do if the name tells nothing of it."""
-    told = set(_LETTERS.findall(tool.description.lower()))
-    if not told or told & {part.lower() for part in _NAME_PARTS.findall(tool.name)}:
-        return tool.name
-    return f"{tool.name} ({tool.description.partition('.')[0]})"
 
 
 def _assigned(name: str, value: JsonValue) -> str:

@@ -1,26 +1,21 @@
-"""Choosing alone: which of many names is that of the tool for a deed. Dense practice of what calls need once each."""
+"""Choosing alone: which of many names is that of the tool for a deed. Dense practice of what a call needs once."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 
-from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.message import Message
 from fulmen.tasks.calls.requests import phrase_request
 from fulmen.tasks.calls.situation import chosen
-from fulmen.tasks.calls.tools import draw_tool
+from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 
 _MOST_NAMES = 10
-_NONE = "none"
-_QUESTIONS = (
-    "{deed}: which of these does that? {names}", "{names}\nWhich one is for this: {deed}?",
-    "Tools: {names}\nWanted: {deed}", "{names}. {deed}",
-)  # fmt: skip
+_QUESTIONS = ("{names}\n\n{deeds}", "Tools: {names}\nWhat is for this?\n{deeds}", "{deeds}\n\nWhich of these? {names}")
 
 
 class ToolChoiceTask:
-    """Up to 10 names of tools, of which half resemble the wanted one, and a deed; a quarter of the time it is no
-    name's.
-    """
+    """Up to 10 names of tools, and deeds: each is that of a name, or resembles one, or is none's."""
 
     name = "tool_choice"
 
@@ -28,29 +23,33 @@ class ToolChoiceTask:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
         while True:
-            wanted = draw_tool(rng, split)
-            if wanted.requests or wanted.thing.rpartition(" ")[2] not in wanted.name.lower():
-                continue  # its name does not tell what it does
-            tools = {wanted.name: wanted}
-            count = rng.randint(2, _MOST_NAMES)
-            while len(tools) < count:
-                tool = draw_tool(rng, split, near=wanted if rng.random() < 0.5 else None)
-                if not any(tool.does_the_same_as(other) for other in tools.values()):
-                    tools.setdefault(tool.name, tool)
-            deed = phrase_request(rng, wanted, {}).deed
-            answer = wanted.name if rng.random() < 0.75 else _NONE
-            names = [name for name in tools if wanted.name == answer or name != wanted.name]
-            specs = [ToolSpec(name=name, description="", parameters={}) for name in rng.sample(names, len(names))]
-            text = rng.choice(_QUESTIONS).format(deed=deed, names=", ".join(spec.name for spec in specs))
+            given = {tool.name: tool for tool in (_draw(rng, split, ()) for _ in range(rng.randint(1, _MOST_NAMES)))}
+            tools = list(given.values())
+            wanted = rng.sample(tools, rng.randint(1, len(tools)))
+            wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 3))]
+            answers = [(phrase_request(rng, t, {}).deed, t.name if t.name in given else None) for t in wanted]
+            rng.shuffle(answers)
+            text = rng.choice(_QUESTIONS).format(names=", ".join(given), deeds="\n".join(deed for deed, _ in answers))
+            lines = [line for deed, name in answers for line in chosen(deed, name)]
             yield Example(
                 messages=(Message(role="user", content=text),),
-                reference=answer,
-                demonstration=Message(
-                    role="assistant", thinking="\n".join(chosen(specs, deed, answer)), content=answer
-                ),
+                reference=[name or "none" for _, name in answers],
+                demonstration=Message(role="assistant", content="\n".join(lines)),
             )
 
     def score(self, example: Example, reply: Message) -> Score:
-        """1 for the name alone."""
-        right = reply.content.strip() == example.reference
-        return Score(value=float(right), why="" if right else f"{example.reference} was expected")
+        """1 when each deed has its name; the part `deeds` is the share of deeds that do."""
+        found = [line.removeprefix("fits: ").strip() for line in reply.content.split("\n") if line.startswith("fits: ")]
+        right = sum(one == other for one, other in zip(found, example.reference, strict=False))
+        exact = found == example.reference
+        why = "" if exact else f"{example.reference} was expected"
+        return Score(value=float(exact), parts={"deeds": right / len(example.reference)}, why=why)
+
+
+def _draw(rng: random.Random, split: Split, others: Sequence[InventedTool]) -> InventedTool:
+    """A tool whose name tells what it does: alike to one of the others, if there are any, and yet none of them."""
+    while True:
+        tool = draw_tool(rng, split, near=rng.choice(others) if others and rng.random() < 0.6 else None)
+        told = not tool.requests and tool.thing.rpartition(" ")[2] in tool.name.lower()
+        if told and not any(tool.does_the_same_as(other) for other in others):
+            return tool
