@@ -23,7 +23,10 @@ class ToolChoiceTask:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
         while True:
-            given = {tool.name: tool for tool in (_draw(rng, split, ()) for _ in range(rng.randint(1, _MOST_NAMES)))}
+            given: dict[str, InventedTool] = {}
+            for _ in range(rng.randint(1, _MOST_NAMES)):
+                tool = _draw(rng, split, list(given.values()))
+                given.setdefault(tool.name, tool)
             tools = list(given.values())
             wanted = rng.sample(tools, rng.randint(1, len(tools)))
             wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 3))]
