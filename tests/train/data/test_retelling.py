@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import re
@@ -83,6 +84,26 @@ def test_a_word_becomes_the_same_word_wherever_it_stands():
     assert {"book", "table", "Paris", "city"} < seen  # some words stay
     assert {"paint", "Quito", "lens"} <= seen
     assert any(re.fullmatch("(lens|filter){2}", word) for word in seen)
+
+
+def test_words_in_camel_case_are_told_as_elsewhere():
+    messages = (Message(role="user", content="Book the table, HUH or bookTable."),)
+    seen = set()
+    for key in range(40):
+        retelling = Retelling(Vocabulary(), fraction=1.0)
+        told = retelling.retell(dataclasses.replace(BOOKING, messages=messages, tools=()), key=str(key))
+        deed, thing = re.fullmatch(r"(\w+) the (\w+), HUH or \w+\.", told.messages[0].content).groups()
+        assert told.messages[0].content.endswith(f" or {deed.lower()}{thing.capitalize()}.")
+        seen.add(thing)
+    assert len(seen) > 2
+
+
+def test_choices_that_requests_spell_otherwise_keep_their_words():
+    content = "Pay the price in EUR or euros, every_day or daily."
+    example = dataclasses.replace(BOOKING, messages=(Message(role="user", content=content),), tools=())
+    for key in range(40):
+        told = Retelling(Vocabulary(), fraction=1.0).retell(example, key=str(key)).messages[0].content
+        assert told.endswith("the price in EUR or euros, every_day or daily.")
 
 
 def test_a_fraction_of_the_problems_is_retold_and_alike_for_a_key():
