@@ -29,9 +29,9 @@ from fulmen.tools.registry import ToolRegistry
 
 EXAMPLES = Path(__file__).with_name("examples")
 QUESTIONS = (
-    "What is 4817 * 392?",
-    "Who is the mayor of Brackwater?",
-    "Get the times of the ferries from Brackwater. What is the last ferry?",
+    "Calculate 4817 * 392.",
+    "How much does the copper bell weigh?",
+    "Could you find the ferry in Brackwater?",
 )
 
 

@@ -24,7 +24,7 @@ from rich.style import Style
 from rich.text import Text
 
 EXAMPLES = Path(__file__).with_name("examples")
-WIDTH, HEIGHT = 90, 40
+WIDTH, HEIGHT = 90, 72
 QUIET_SECONDS = 2.5
 
 
@@ -56,7 +56,8 @@ SESSIONS = {
         title="fulmen agent",
         commands=(
             ("agent", "What is 4817 * 392?", "--tools", "calculator"),
-            ("agent", "How much is 93 minus 17 times 4?", "--tools", "calculator"),
+            ("agent", "How much does the copper bell weigh?", "--tools", "documents:docs/examples/village"),
+            ("agent", "Find the ferry in Brackwater.", "--mcp", "ferry=python docs/examples/ferry.py"),
         ),
     ),
 }  # fmt: skip

@@ -56,7 +56,13 @@ def test_the_engine_and_the_trainer_agree(monkeypatch, runs_natively):
 
 @pytest.mark.parametrize(
     ("task", "count", "least"),
-    [("two_or_three_digit_sums", 40, 0.95), ("word_problems", 40, 0.5), ("calculator", 40, 0.85), ("gym_aiw", 20, 0.9)],
+    [
+        ("two_or_three_digit_sums", 40, 0.95),
+        ("word_problems", 40, 0.7),
+        ("calculator", 40, 0.85),
+        ("recall_1k", 30, 0.85),
+        ("gym_aiw", 20, 0.9),
+    ],
 )
 def test_it_does_on_a_few_problems_what_the_card_says_of_many(policy, task, count, least):
     assert evaluate(make_task(task), policy, count=count, seed=2).mean >= least
@@ -68,6 +74,7 @@ def test_it_keeps_a_conversation(policy):
         ("Hi", "Hello"),
         ("What is 417 + 285?", "702"),
         ("Remember this: the code of Ada is 7351.", "Got it"),
+        ("What is 2 + 3?", "5"),
         ("What is 81 - 46?", "35"),
         ("What is the code of Ada?", "7351"),
     ):

@@ -18,6 +18,12 @@ def forecast(city: str, days: int = 1) -> str:
 
 
 @server.tool()
+def wind(city: str) -> dict[str, int]:
+    """Wind in a city, which the library sends as structured content and again as indented text."""
+    return {"speed": len(city), "gusts": 20}
+
+
+@server.tool()
 def process() -> str:
     """Number of this process."""
     return str(os.getpid())

@@ -24,7 +24,7 @@ from fulmen.tools.tool import Tool
 SERVER = Path(__file__).with_name("mcp_weather.py")
 PATIENCE = 120.0
 """Seconds that starting a server may take on a busy machine."""
-TOOLS = ("forecast", "process", "die", "fail", "picture", "flood", "wait", "weather_calculator")
+TOOLS = ("forecast", "wind", "process", "die", "fail", "picture", "flood", "wait", "weather_calculator")
 
 
 @contextmanager
@@ -76,6 +76,7 @@ def test_calls_and_what_comes_of_them(transport, tmp_path):
                 return result.content, result.failed
 
             assert await content("forecast", {"city": "Rome"}) == ("Rome: sunny for 1 days", False)
+            assert await content("wind", {"city": "Rome"}) == ('{"speed": 4, "gusts": 20}', False)
             assert await content("forecast", {"city": 3}) == (
                 'Error: arguments.city: 3 is not of type "string"', True
             )  # fmt: skip

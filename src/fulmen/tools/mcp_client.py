@@ -9,9 +9,10 @@ ends the call with an error the model can read; whether the call took effect nob
 """
 
 import asyncio
+import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import IO, Any
@@ -231,9 +232,19 @@ async def _alive(client: Client) -> bool:
 
 
 def _as_text(result: CallToolResult) -> str:
-    if not result.content and result.structured_content is not None:
-        return as_text(result.structured_content)
+    """One text; structured content in one line, though servers repeat it, indented, for clients that can't read it."""
+    structured = result.structured_content
+    if structured is not None and (not result.content or _repeats(result.content, structured)):
+        return as_text(structured)
     return "\n".join(map(_block_as_text, result.content)) or as_text(None)
+
+
+def _repeats(content: Sequence[ContentBlock], structured: object) -> bool:
+    match content:
+        case [TextContent(text=text)]:
+            with suppress(ValueError, RecursionError):
+                return bool(json.loads(text) == structured)
+    return False
 
 
 def _block_as_text(block: ContentBlock) -> str:

@@ -31,8 +31,8 @@ class EarlierTurns:
     def lead(self, example: Example, *, key: str) -> Example:
         """The example, in the chosen fraction of cases after one to three others; the same for a key.
 
-        An earlier problem with tools stands only before one that calls a tool, and its tools are given after that
-        one's: a thought that no tool fits would have to go through them, too.
+        An earlier problem with tools stands only before one that calls a tool, which is given its tools, too: where
+        no tool fits, one of these might.
         """
         rng = random.Random(f"{self._seed} earlier {key}")
         if rng.random() >= self._fraction or example.messages[0].role == "system":
