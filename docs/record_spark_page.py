@@ -99,7 +99,7 @@ def main() -> None:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(connected_tools()) as registry,
     ):
-        visit = Visit(browser, address, viewport={"width": 1100, "height": 1900}, color_scheme="light")
+        visit = Visit(browser, address, viewport={"width": 1100, "height": 2160}, color_scheme="light")
         converse(visit, registry, portal)
         visit.page.screenshot(path=picture, animations="disabled")
         assert not visit.problems, visit.problems

@@ -77,9 +77,10 @@ def drawn(*deltas, folded):
     return ESCAPES.sub("", console.file.getvalue())
 
 
-def test_folded_thinking_is_one_line():
-    output = drawn(ThinkingDelta("one two\nthree"), TextDelta("Answer."), folded=True)
-    assert "Thought in 3 words" in output
+@pytest.mark.parametrize(("thinking", "length"), [("one two\nthree", "3 words"), ("1+2=3", "1 word")])
+def test_folded_thinking_is_one_line(thinking, length):
+    output = drawn(ThinkingDelta(thinking), TextDelta("Answer."), folded=True)
+    assert f"Thought in {length} (" in output
     assert "Answer." in output
 
 

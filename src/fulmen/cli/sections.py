@@ -131,7 +131,9 @@ class ThinkingSection:
         """Return the rest, or the line that stands for all."""
         if not self.folded:
             return [*self._print(len(self._text)), Text()]
-        return [Text(f"Thought in {len(self._text.split())} words (/fold shows them)", style=_DIM), Text()]
+        count = len(self._text.split())
+        words = "1 word" if count == 1 else f"{count} words"
+        return [Text(f"Thought in {words} (/fold shows them)", style=_DIM), Text()]
 
     def tail(self) -> RenderableType:
         """The unfinished line; when folded, a sign of life with the last words."""
