@@ -169,6 +169,8 @@ def test_spark_at_a_hundredth_from_nothing_to_a_chat(tmp_path):
         run("spark", "--scale", 0.01, "--folder", tmp_path)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.8 * losses[0]  # a third of a million tokens: formats and frequent words
-    result = CliRunner().invoke(app, ["chat", str(tmp_path / "spark")], input="What is 2 + 3?", catch_exceptions=False)
-    assert result.stdout.strip()
+    command = ["chat", str(tmp_path / "spark"), "--max-tokens", "60"]
+    result = CliRunner().invoke(app, command, input="What is 2 + 3?", catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout.strip() or "Cut after 60 tokens" in result.stderr  # so young a model may think without an end
     assert "## Scores" in (tmp_path / "spark" / "README.md").read_text()
