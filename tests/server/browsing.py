@@ -102,11 +102,16 @@ class Visit:
 
 def rename(page, title, new):
     """Give a conversation of the list another name by the keyboard."""
-    page.get_by_role("button", name=f"Rename {title}").focus()
-    page.keyboard.press("Enter")
-    name = page.get_by_role("textbox", name="New name")
+    name = begin_to_rename(page, title)
     name.fill(new)
     name.press("Enter")
+
+
+def begin_to_rename(page, title):
+    """The field for another name of a conversation of the list."""
+    page.get_by_role("button", name=f"Rename {title}").focus()
+    page.keyboard.press("Enter")
+    return page.get_by_role("textbox", name="New name")
 
 
 def until(condition):

@@ -65,27 +65,24 @@ def test_thoughts_go_from_the_request_to_the_call(split):
                 assert not example.reference["calls"]
                 break
             assert name in schemas
-            taken = set()
-            conclusion = re.compile(rf"tool: {name}(;|$)")
-            while not conclusion.match(thought[0]):
-                phrase, assigned = re.fullmatch(r"(.+): (\w+=.+)", thought.pop(0)).groups()
+            values: dict[str, list[str]] = {}
+            while thought and (line := re.fullmatch(r"(.+): (\w+=.+)", thought[0])):
+                phrase, assigned = line.groups()
                 assert phrase in said
-                taken |= set(assigned.split(", "))
-            concluded = set()
-            while thought and conclusion.match(thought[0]):
-                _, *parts = thought.pop(0).split("; ")
-                concluded |= set(parts)
-                if parts and parts[-1].endswith(" is missing"):
-                    missing = parts.pop().removesuffix(" is missing")
-                    concluded.discard(f"{missing} is missing")
-                    assert missing in schemas[name]["required"]
-                    assert not thought
-                else:
-                    made.append((name, dict(part.split("=") for part in parts)))
-            assert taken == concluded
+                for part in assigned.split(", "):
+                    values.setdefault(part.split("=")[0], []).append(part.split("=")[1])
+                del thought[0]
+            if thought and thought[0].startswith("missing: "):
+                missing = thought.pop().removeprefix("missing: ")
+                assert missing in schemas[name]["required"]
+                assert missing not in values
+                assert not example.reference["calls"]
+                break
+            for index in range(max(map(len, values.values()), default=1)):
+                made.append((name, {key: (given * 2)[index] for key, given in values.items()}))
         for (name, given), call in zip(made, example.reference["calls"], strict=True):
             spelt = {key: v if isinstance(v, str) else json.dumps(v) for key, v in call["arguments"].items()}
-            assert (name, list(given.items())) == (call["name"], list(spelt.items()))
+            assert (name, given) == (call["name"], spelt)
 
 
 @splits
@@ -179,7 +176,7 @@ def test_every_situation_occurs():
     assert 0.15 < counts.count(0) / 2000 < 0.35
     assert counts.count(2) > 100
     assert sum(len(example.messages) == 3 for example in examples) > 50
-    for phrase in ("fits: none", "is missing", " = "):
+    for phrase in ("fits: none", "missing: ", " = "):
         assert sum(phrase in example.demonstration.thinking for example in examples) > 40
     assert sum(CASES.values()) == 100
 

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from browsing import rename, until
+from browsing import begin_to_rename, rename, until
 from playwright.sync_api import expect
 from scripted import Script
 
@@ -230,6 +230,31 @@ def test_a_tab_that_saw_a_reply_cut_does_not_cut_it(visit, say, served):
     until(lambda: other.evaluate(BUDGET, visit.page.url.partition("#")[2]) == 0)
     visit.page.reload()
     expect(visit.replies).to_contain_text("Begun and ended.")
+
+
+def test_a_name_may_be_typed_while_a_reply_goes_on(visit, say, served):
+    say(Script(text="Begun and ended.", holds_behind="Begun"))
+    visit.say("The first name")
+    expect(visit.replies.locator(".prose")).to_have_text("Begun")
+    name = begin_to_rename(visit.page, "The first name")
+    name.fill("The second name")
+    served.service.go_on.set()
+    expect(visit.replies.get_by_role("button", name="Write the reply again")).to_be_visible()
+    name.press("Enter")
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("The second name")
+
+
+def test_a_message_may_be_edited_while_another_tab_saves(visit, say):
+    say("Hello.")
+    visit.ask("The first name")
+    visit.page.get_by_role("button", name="Edit the message").click()
+    message = visit.page.get_by_role("textbox", name="Your message")
+    message.fill("Something else")
+    other = visit.context.new_page()
+    other.goto(visit.page.url)
+    rename(other, "The first name", "The second name")
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("The second name")
+    expect(message).to_have_value("Something else")
 
 
 def test_a_name_from_one_tab_is_kept_by_the_other(visit, say, served):

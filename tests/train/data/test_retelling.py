@@ -17,7 +17,7 @@ BOOKING = Example(
         Message(role="user", content="Book the table for Paris. The city is Paris; Table: HUH, 12 m."),
         Message(
             role="assistant",
-            thinking="tool: book_table; city=Paris",
+            thinking="fits: book_table; city=Paris",
             tool_calls=(ToolCall(id="call_1", name="book_table", arguments='{"city": "Paris"}'),),
         ),
         Message(role="tool", content='{"title": "Paris"}', tool_call_id="call_1"),
@@ -71,7 +71,7 @@ def test_a_word_becomes_the_same_word_wherever_it_stands():
         cap = deed.capitalize()
         assert told.messages[0].content.startswith(f"{cap} the {thing} for {place}. The {city} is {place};")
         assert told.messages[0].content.endswith("12 m.")
-        assert told.messages[1].thinking == f"tool: {deed}_{thing}; {city}={place}"
+        assert told.messages[1].thinking == f"fits: {deed}_{thing}; {city}={place}"
         assert json.loads(told.messages[1].tool_calls[0].arguments) == {city: place}
         assert told.messages[1].tool_calls[0].name == f"{deed}_{thing}"
         assert told.messages[1].tool_calls[0].id == told.messages[2].tool_call_id == "call_1"
@@ -132,8 +132,8 @@ def test_numbers_and_formats_of_tasks_survive(task):
             assert re.sub("[A-Za-z]+", "x", before) == re.sub("[A-Za-z]+", "x", after)
         for tool in told.tools:
             assert set(tool.parameters) >= {"type", "properties", "required"}
-        assert (told.demonstration.thinking or "").count("tool: ") == (example.demonstration.thinking or "").count(
-            "tool: "
+        assert (told.demonstration.thinking or "").count("fits: ") == (example.demonstration.thinking or "").count(
+            "fits: "
         )
 
 

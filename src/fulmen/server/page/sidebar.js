@@ -59,7 +59,7 @@ function Entry({ header, isCurrent, isRenamed, onOpen, onRename, onRemove, onNam
       if (event.key === "Escape") field.current.value = "";
       if (event.key === "Enter" || event.key === "Escape") focusMessage(); // leaving the field takes the name
     };
-    return html`<li class="entry"><input ref=${field} class="rename" aria-label="New name" value=${header.title}
+    return html`<li class="entry"><input ref=${field} class="rename" aria-label="New name" defaultValue=${header.title}
       onKeyDown=${keys} onBlur=${(event) => onName(event.target.value.trim())} /></li>`;
   }
   return html`<li class=${isCurrent ? "entry current" : "entry"}>

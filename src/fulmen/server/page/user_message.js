@@ -43,7 +43,7 @@ function Editor({ session, node, onClose }) {
     event.stopPropagation();
   };
   return html`<article class="editor" aria-label="You, edited">
-    <textarea ref=${field} rows="3" aria-label="Your message" value=${node.content} onKeyDown=${keys} />
+    <textarea ref=${field} rows="3" aria-label="Your message" defaultValue=${node.content} onKeyDown=${keys} />
     <footer><button type="button" class="button" onClick=${cancel}>Cancel</button>
       <button type="button" class="button primary" onClick=${send}>Send</button></footer>
   </article>`;

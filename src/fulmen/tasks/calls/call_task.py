@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fulmen.chat.message import Message
-from fulmen.tasks.calls.cases import CASES
+from fulmen.tasks.calls.cases import CASES, TRAINED_CASES
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 from fulmen.tasks.wording import says
@@ -19,7 +19,8 @@ class ToolCallTask:
     def examples(self, split: Split, seed: int) -> Iterator[Example]:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
-        makers, weights = list(CASES), list(CASES.values())
+        cases = CASES if split == "test" else TRAINED_CASES
+        makers, weights = list(cases), list(cases.values())
         while True:
             yield rng.choices(makers, weights)[0](rng, split)
 

@@ -10,7 +10,6 @@ from fulmen.tasks.calls.situation import (
     PlannedCall,
     calling,
     chosen,
-    concluded,
     draw_tools,
     draw_values,
     phrased,
@@ -35,17 +34,20 @@ def _one_call(rng: random.Random, split: Split) -> Example:
     return _with_calls(tools, said(request.text), [(tool, values, request)])
 
 
-def _two_tools(rng: random.Random, split: Split) -> Example:
+def _several_tools(rng: random.Random, split: Split) -> Example:
+    """A test asks for two things, training for up to four: what the tools' schemas take to read is read once then."""
     tools, first = draw_tools(rng, split, least=2)
-    second = rng.choice([tool for tool in tools if tool is not first])
+    others = rng.sample([tool for tool in tools if tool is not first], len(tools) - 1)
+    wanted = [first, *others[: 1 if split == "test" else 3]]
     calls = []
-    for tool in (first, second):
+    for tool in wanted:
         values = draw_values(rng, split, tool)
         calls.append((tool, values, phrase_request(rng, tool, values)))
-    one, two = (request.text for _, _, request in calls)
-    one += "" if one.endswith((".", "?")) else "."
-    link = rng.choice(("", "Also: ", "And then: ", "After that: ", "Second: "))
-    return _with_calls(tools, said(f"{one} {link}{two}"), calls)
+    text, *more = (request.text for _, _, request in calls)
+    for following in more:
+        end = "" if text.endswith((".", "?")) else "."
+        text += f"{end} {rng.choice(('', 'Also: ', 'And then: ', 'After that: ', 'Second: '))}{following}"
+    return _with_calls(tools, said(text), calls)
 
 
 def _same_tool_twice(rng: random.Random, split: Split) -> Example:
@@ -85,8 +87,7 @@ def _missing(rng: random.Random, split: Split) -> Example:
     request = phrase_request(rng, tool, values)
     specs = [tool.spec() for tool in tools]
     given = plain_values(values)
-    thoughts = [*chosen(request.deed, tool.name), *phrased(request, [given])]
-    thoughts.append(concluded(tool.name, given, missing))
+    thoughts = [*chosen(request.deed, tool.name), *phrased(request, [given]), f"missing: {missing}"]
     return _without_call(specs, request.text, thoughts, content=_question(label), phrases=[label])
 
 
@@ -120,7 +121,7 @@ def _small_talk(rng: random.Random, split: Split) -> Example:
 
 CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
     _one_call: 57,
-    _two_tools: 6,
+    _several_tools: 6,
     _same_tool_twice: 5,
     _follow_up: 5,
     _missing: 6,
@@ -128,7 +129,10 @@ CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
     _arithmetic: 4,
     _small_talk: 4,
 }
-"""What makes an example of each situation, and how many of a hundred examples it makes."""
+"""What makes an example of each situation, and how many of a hundred examples of a test it makes."""
+
+TRAINED_CASES = {**CASES, _several_tools: 25}
+"""The shares in training, where requests for several tools teach most per token."""
 
 
 def _draw_incomplete(

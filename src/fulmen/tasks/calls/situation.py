@@ -1,15 +1,15 @@
 """What the tasks of tool calls have in common: given tools, the wanted one, values for it, and the reply that calls it.
 
-A demonstration thinks before it writes a call as JSON. It says what is to be done and which tool does that, goes
-through the request phrase by phrase, and puts the arguments in the order of the schema:
+A demonstration thinks before it writes a call as JSON. It says what is to be done and which tool does that, and goes
+through the request phrase by phrase:
 
     Book a table
     fits: book_table
     for four people: people=4
     in Paris: city=Paris
-    tool: book_table; city=Paris; people=4
 
-So each step stands on what was written last, and a model that can do little more than find and copy gets there.
+So each step stands on what was written last, and a model that can do little more than find and copy gets there. The
+order of the arguments, which is the schema's, is left to the call, where the grammar knows it.
 """
 
 import json
@@ -67,9 +67,8 @@ def calling(calls: Sequence[PlannedCall]) -> Message:
     thoughts: list[str] = []
     for request, group in groupby(calls, key=lambda call: call.request):
         of_one_request = list(group)
-        tool, given = of_one_request[0].tool, [call.arguments for call in of_one_request]
-        thoughts += [*chosen(request.deed, tool), *phrased(request, given)]
-        thoughts += [concluded(tool, arguments) for arguments in given]
+        thoughts += chosen(request.deed, of_one_request[0].tool)
+        thoughts += phrased(request, [call.arguments for call in of_one_request])
     written = tuple(
         ToolCall(id=f"call_{index}", name=call.tool, arguments=json.dumps(call.arguments))
         for index, call in enumerate(calls, start=1)
@@ -86,21 +85,12 @@ def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[
     """The lines of thought that take the arguments of one call, or of two, from the phrases of a request."""
     lines = []
     for name, phrase in request.phrases.items():
-        assigned = dict.fromkeys(_assigned(name, arguments[name]) for arguments in given)
+        values = [arguments[name] for arguments in given]
+        assigned = dict.fromkeys(f"{name}={v if isinstance(v, str) else json.dumps(v)}" for v in values)
         lines.append(f"{phrase}: {', '.join(assigned)}")
     return lines
-
-
-def concluded(tool: str, given: Mapping[str, JsonValue], missing: str | None = None) -> str:
-    """The line of thought that a call copies, with the first parameter for which the request has no value."""
-    line = "; ".join([f"tool: {tool}", *(_assigned(name, value) for name, value in given.items())])
-    return line if missing is None else f"{line}; {missing} is missing"
 
 
 def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
     """The arguments as JSON."""
     return {name: value.json for name, value in values.items()}
-
-
-def _assigned(name: str, value: JsonValue) -> str:
-    return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
