@@ -84,6 +84,23 @@ def test_other_choices(choice, text, verdict):
     assert judge(grammar, text) == verdict
 
 
+@pytest.mark.parametrize(
+    ("schema", "verdict"),
+    [
+        ({"properties": {"city": {"type": "string"}}}, "no"),
+        ({"properties": {"city": {"type": "string"}}, "additionalProperties": True}, "end"),
+        ({"properties": {"city": {"type": "string"}}, "required": ["town"]}, "end"),
+        ({"properties": {"city": {"type": "string"}}, "patternProperties": {"^t": True}}, "end"),
+        ({"type": "object"}, "end"),
+        ({"properties": {}}, "no"),
+    ],
+)
+def test_arguments_that_a_schema_does_not_name_are_not_offered(schema, verdict):
+    grammar = tool_grammar([ToolSpec(name="book", parameters=schema)])
+    arguments = '{"town": "Rome"}' if "city" not in str(schema) else '{"city": "Rome", "town": "Rome"}'
+    assert judge(grammar, block(f'{{"name": "book", "arguments": {arguments}}}')) == verdict
+
+
 def test_one_call_only_without_parallel_calls():
     grammar = tool_grammar(TOOLS, ToolChoice(mode="required"), parallel=False)
     assert judge(grammar, block(PARIS)) == "end"

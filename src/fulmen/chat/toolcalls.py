@@ -21,6 +21,8 @@ from fulmen.trace import Grammar
 GrammarThinking = Literal["none", "optional", "open"]
 """What of thinking the reply may hold: none, some before the rest, or it begins inside the thinking."""
 
+_PLAIN = {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
+"""Keywords of a schema that names all the arguments there are, or leaves open whether it does."""
 _SPACED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -174,7 +176,8 @@ def _thinking_rules(thinking: GrammarThinking) -> list[str]:
 
 def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
     """The block after its opening tag; a rule for each tool, its schema read leniently unless it asks to be strict:
-    schemas come from anywhere.
+    schemas come from anywhere. Arguments that a schema neither names nor allows are not offered: by the letter of
+    JSON schema they would fit, and tools refuse them.
     """
     rules = [
         rf'calls: "\n" {"(call)+" if several else "call"} {_quoted(CALLS_CLOSE)}',
@@ -183,6 +186,9 @@ def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
     for index, tool in enumerate(tools):
         head = json.dumps(f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": ')
         schema = without_unknown_formats(tool.parameters)
+        named = schema.get("properties")
+        if named is not None and schema.keys() <= _PLAIN and set(schema.get("required", ())) <= set(named):
+            schema["additionalProperties"] = False
         parameters = {"type": "object", **schema, "x-guidance": {**_SPACED, "lenient": not tool.strict}}
         rules.append(f'call_{index}: {head} %json {json.dumps(parameters)} "}}"')
     return rules
