@@ -36,6 +36,7 @@ file. No torch here.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,14 +97,17 @@ class TaskData:
     later_turns: float = 0.0
     """Fraction of the problems that come later in a conversation, after up to three others of these tasks."""
     retold: tuple[str, ...] = ()
-    """Of these tasks half of the problems are told with words of the whole vocabulary (`train.data.retelling`)."""
+    """Of these tasks, by name or pattern, half of the problems are told with words of the whole vocabulary
+    (`train.data.retelling`).
+    """
     kind: Literal["tasks"] = "tasks"
 
     def __post_init__(self) -> None:
         if not 0 <= self.later_turns <= 1:
             raise ValueError(f"later_turns is {self.later_turns}; it is a fraction within 0..1")
-        if unknown := sorted(set(self.retold) - self.tasks.keys()):
-            raise ValueError(f"retold has {unknown[0]!r}, which is none of the tasks {', '.join(self.tasks)}")
+        for pattern in self.retold:
+            if not any(fnmatchcase(name, pattern) for name in self.tasks):
+                raise ValueError(f"retold has {pattern!r}, which fits none of the tasks {', '.join(self.tasks)}")
 
 
 @dataclass(frozen=True, kw_only=True)

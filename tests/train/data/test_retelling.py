@@ -138,5 +138,5 @@ def test_numbers_and_formats_of_tasks_survive(task):
 
 
 def test_retold_names_a_task_of_the_table():
-    with pytest.raises(ValueError, match="retold has 'callls', which is none of the tasks tool_calls"):
+    with pytest.raises(ValueError, match="retold has 'callls', which fits none of the tasks tool_calls"):
         TaskData(tasks={"tool_calls": 1.0}, retold=("callls",))

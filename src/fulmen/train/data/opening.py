@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fulmen.tasks.task import Task
@@ -82,6 +83,7 @@ def _open_tasks(
     earlier = EarlierTurns(opened, fraction=data.later_turns, seed=seed)
     sources: dict[str, tuple[SampleSource, float]] = {}
     for name, (task, weight) in opened.items():
+        retold = any(fnmatchcase(name, pattern) for pattern in data.retold)
         source = ProblemSource(
             task,
             writing,
@@ -89,7 +91,7 @@ def _open_tasks(
             train_on=data.train_on,
             seed=seed,
             earlier=earlier,
-            retelling=Retelling(writing.tokenizer, fraction=_RETOLD if name in data.retold else 0.0),
+            retelling=Retelling(writing.tokenizer, fraction=_RETOLD if retold else 0.0),
         )
         sources[name] = (source, weight)
     return Mixture(sources)
