@@ -15,27 +15,26 @@ class Terminal:
     """A program behind a pseudo-terminal that a test types into and reads from."""
 
     def __init__(self, *command, **environment):
-        self._master, slave = pty.openpty()
+        # The program's side stays open here: where it closes last, what was written just before may be lost.
+        self._master, self._slave = pty.openpty()
         self._process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, close_fds=True,
+            command, stdin=self._slave, stdout=self._slave, stderr=self._slave, start_new_session=True, close_fds=True,
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environment},
         )  # fmt: skip
-        os.close(slave)
         self._seen = ""
 
     def wait_for(self, text, seconds=60):
         """Read until `text` is on the screen; what came before it is forgotten then."""
         end = time.monotonic() + seconds
         while text not in self._seen:
-            ready, _, _ = select.select([self._master], [], [], 0.1)
-            if ready:
-                try:
-                    data = os.read(self._master, 65536)
-                except OSError:  # nobody is at the other side any more
-                    raise AssertionError(f"the program ended without {text!r}, after {self._seen[-2000:]!r}") from None
+            ended = self._process.poll() is not None
+            if self._ready():
+                data = os.read(self._master, 65536)
                 if b"\x1b[6n" in data:  # asks where the cursor is
                     os.write(self._master, b"\x1b[1;1R")
                 self._seen += ESCAPES.sub("", data.decode(errors="replace"))
+            else:
+                assert not ended, f"the program ended without {text!r}, after {self._seen[-2000:]!r}"
             assert time.monotonic() < end, f"no {text!r} in {self._seen[-2000:]!r}"
         before, _, self._seen = self._seen.partition(text)
         return before
@@ -51,15 +50,16 @@ class Terminal:
         """The exit code, once the program ends by itself."""
         end = time.monotonic() + 20
         while self._process.poll() is None:
-            if select.select([self._master], [], [], 0.1)[0]:
-                try:
-                    os.read(self._master, 65536)
-                except OSError:
-                    break
+            if self._ready():
+                os.read(self._master, 65536)
             assert time.monotonic() < end, "the program did not end"
-        return self._process.wait(timeout=20)
+        return self._process.returncode
 
     def close(self):
         self._process.kill()
         self._process.wait()
         os.close(self._master)
+        os.close(self._slave)
+
+    def _ready(self):
+        return bool(select.select([self._master], [], [], 0.1)[0])
