@@ -115,8 +115,20 @@ def test_the_guard_goes_back_and_slows_down(tmp_path: Path, monkeypatch: pytest.
     assert metrics(tmp_path / "calm")[4]["loss"] == lines[4]["loss"]  # same weights, same data
 
 
+def test_a_batch_that_trips_the_guard_again_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "supervised_loss", SpikingLoss({29, 45}))  # in step 8, both times
+    run_stages(CONFIG, [GUARDED], lambda _: CountingSource(), tmp_path, checkpoints=EVERY_STEP)
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(1, 11))
+    assert max(line["grad_norm"] for line in metrics(tmp_path)) < 5
+    went_back, left_out = (tmp_path / "events.log").read_text().splitlines()
+    assert "step 8: gradient norm" in went_back
+    assert went_back.endswith("tripped the guard: back to step 4, learning rate times 0.5")
+    assert "step 8: gradient norm" in left_out
+    assert left_out.endswith("tripped the guard again: its batch is left out")
+
+
 def test_the_guard_gives_up_after_its_rollbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "supervised_loss", SpikingLoss({29, 45}))
+    monkeypatch.setattr(run, "supervised_loss", SpikingLoss({29, 41}))  # in step 8, and then in step 7
     with pytest.raises(TrainingError, match="tripped the guard after 1 rollbacks"):
         run_stages(CONFIG, [GUARDED], lambda _: CountingSource(), tmp_path, checkpoints=EVERY_STEP)
 

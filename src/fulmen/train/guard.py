@@ -19,6 +19,8 @@ class NormGuard:
     def __init__(self, settings: GuardSettings) -> None:
         self.settings = settings
         self.rollbacks = 0
+        self.tripped: int | None = None
+        """The step at which the run went back last."""
         self._norms: deque[float] = deque(maxlen=settings.window)
 
     def trips(self, norm: float) -> bool:
@@ -35,9 +37,9 @@ class NormGuard:
 
     def state_dict(self) -> dict[str, Any]:
         """What it has seen, JSON-able."""
-        return {"rollbacks": self.rollbacks, "norms": list(self._norms)}
+        return {"rollbacks": self.rollbacks, "tripped": self.tripped, "norms": list(self._norms)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.rollbacks = state["rollbacks"]
+        self.rollbacks, self.tripped = state["rollbacks"], state["tripped"]
         self._norms = deque(state["norms"], maxlen=self.settings.window)

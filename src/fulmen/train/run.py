@@ -136,7 +136,7 @@ class _StageLoop:
                     self._save()
 
     def _take_step(self) -> dict[str, Any] | None:
-        """One update of the weights and what it measured; None if the guard went back instead."""
+        """One update of the weights and what it measured; None if the guard was in the way."""
         batches = [self.packer.next() for _ in range(self.stage.micro_batches)]
         try:
             tally = self.trainer.forward_backward(batches, supervised_loss)
@@ -151,7 +151,7 @@ class _StageLoop:
                 "learning rate or a longer warmup may help, if the data is sound"
             ) from error
         if self.guard is not None and self.guard.trips(norm):
-            self._roll_back(self.guard, norm)
+            self._evade(self.guard, norm)
             return None
         rate = self._learning_rate()
         self.trainer.step(rate)
@@ -204,19 +204,27 @@ class _StageLoop:
         if self.guard is not None and checkpoint.progress["guard"] is not None:
             self.guard.load_state_dict(checkpoint.progress["guard"])
 
-    def _roll_back(self, guard: NormGuard, norm: float) -> None:
+    def _evade(self, guard: NormGuard, norm: float) -> None:
+        """Go back and come slower; a step that spikes again then has a batch at fault, which is left out."""
+        what = f"stage {self.stage.name}, step {self.step + 1}: gradient norm {norm:.4g} tripped the guard"
+        self.trainer.discard_gradients()
+        if guard.tripped != self.step + 1:
+            self._roll_back(guard, what)
+            return
+        guard.tripped = None
+        if self.log is not None:
+            self.log.note(f"{what} again: its batch is left out")
+
+    def _roll_back(self, guard: NormGuard, what: str) -> None:
         """Return to the last good checkpoint, slower; what was logged and saved after it is dropped."""
         rollbacks, tripped = guard.rollbacks + 1, self.step + 1
-        what = f"stage {self.stage.name}, step {tripped}: gradient norm {norm:.4g} tripped the guard"
         if rollbacks > guard.settings.max_rollbacks:
             raise TrainingError(f"{what} after {guard.rollbacks} rollbacks: lower the learning rate or mend the data")
-        self.trainer.discard_gradients()
-        trusted = self.step - guard.settings.window
-        good = self.store.trusted(first_step=self.first_step, last_step=trusted)
+        good = self.store.trusted(first_step=self.first_step, last_step=self.step - guard.settings.window)
         if good is None:
             raise TrainingError(f"{what}, and no checkpoint of the stage is left to return to")
         self._restore(good)
-        guard.rollbacks = rollbacks
+        guard.rollbacks, guard.tripped = rollbacks, tripped
         self.store.forget_after(good.step)
         if self.log is not None:
             self.log.rewind(good.step)

@@ -72,7 +72,8 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings:
-    """The guard on the gradient norm: a spike rolls the run back to the last good checkpoint and slows it down.
+    """The guard on the gradient norm: a spike rolls the run back to the last good checkpoint and slows it down. Where
+    the same step spikes again its batch is left out.
 
     Example: `GuardSettings(threshold=8.0, window=50)`: a norm above 8 times the median of the last 50 trips it.
     """
