@@ -1,4 +1,4 @@
-"""Photograph spark on the chat page: `python docs/record_spark_page.py docs/images/page-spark.png`.
+"""Photograph spark on the chat page: `python docs/record_spark_page.py docs/images`.
 
 Nothing is scripted but the questions. The page leaves the answer of a call to the user; here real tools give it: the
 calculator, the search in a folder of documents, and an MCP server whose tools spark has never seen. Needs Chromium and
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,11 +28,14 @@ from fulmen.tools.mcp_endpoint import endpoint_from_text
 from fulmen.tools.registry import ToolRegistry
 
 EXAMPLES = Path(__file__).with_name("examples")
-QUESTIONS = (
-    "Calculate 4817 * 392.",
-    "How much does the copper bell weigh?",
-    "Could you find the ferry in Brackwater?",
-)
+CONVERSATIONS = {
+    "documents": (("search_documents", "read_file"), ("How much does the copper bell weigh?",)),
+    "tools": (
+        ("calculator", "find_ferry", "reserve_seats"),
+        ("Calculate 4817 * 392.", "Could you find the ferry in Brackwater?"),
+    ),
+}
+"""By the name of the picture: the tools of a conversation, and what is asked."""
 
 
 @asynccontextmanager
@@ -62,16 +65,24 @@ def answer_calls(visit: Visit, registry: ToolRegistry, portal: BlockingPortal) -
     return True
 
 
-def converse(visit: Visit, registry: ToolRegistry, portal: BlockingPortal) -> None:
-    """Ask every question in one conversation."""
+def converse(
+    visit: Visit, registry: ToolRegistry, portal: BlockingPortal, names: Sequence[str], questions: Sequence[str]
+) -> None:
+    """Ask the questions in one conversation, with the tools of these names."""
     page = visit.open()
     page.get_by_role("button", name="Options").click()
-    functions = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in registry.specs()]
-    tools = [{"type": "function", "function": function} for function in functions]
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        }
+        for tool in registry.specs()
+        if tool.name in names
+    ]
     page.get_by_label("Tools, as a JSON list").fill(json.dumps(tools))
     page.get_by_label("Temperature").fill("0")
     page.get_by_role("button", name="Save").click()
-    for question in QUESTIONS:
+    for question in questions:
         visit.ask(question)
         while answer_calls(visit, registry, portal):
             pass
@@ -79,10 +90,10 @@ def converse(visit: Visit, registry: ToolRegistry, portal: BlockingPortal) -> No
 
 
 def main() -> None:
-    """Make the picture."""
+    """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", type=Path)
-    picture = parser.parse_args().picture
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     with (
         running(load("spark")) as run,
         serving(
@@ -99,10 +110,11 @@ def main() -> None:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(connected_tools()) as registry,
     ):
-        visit = Visit(browser, address, viewport={"width": 1100, "height": 2160}, color_scheme="light")
-        converse(visit, registry, portal)
-        visit.page.screenshot(path=picture, animations="disabled")
-        assert not visit.problems, visit.problems
+        for picture, (names, questions) in CONVERSATIONS.items():
+            visit = Visit(browser, address, viewport={"width": 1100, "height": 1440}, color_scheme="light")
+            converse(visit, registry, portal, names, questions)
+            visit.page.screenshot(path=folder / f"page-{picture}.png", animations="disabled")
+            assert not visit.problems, visit.problems
 
 
 if __name__ == "__main__":

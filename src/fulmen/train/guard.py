@@ -41,5 +41,5 @@ class NormGuard:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self.rollbacks, self.tripped = state["rollbacks"], state["tripped"]
+        self.rollbacks, self.tripped = state["rollbacks"], state.get("tripped")  # of earlier versions it has none
         self._norms = deque(state["norms"], maxlen=self.settings.window)
