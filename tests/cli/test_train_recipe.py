@@ -168,7 +168,7 @@ def test_spark_at_a_hundredth_from_nothing_to_a_chat(tmp_path):
         warnings.simplefilter("ignore", UserWarning)  # no apt, no network: it goes on with what there is
         run("spark", "--scale", 0.01, "--folder", tmp_path)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()]
-    assert losses[-1] < 0.8 * losses[0]  # a third of a million tokens: formats and frequent words
+    assert losses[-1] < 0.8 * losses[0]  # a million tokens: formats and frequent words
     command = ["chat", str(tmp_path / "spark"), "--max-tokens", "60"]
     result = CliRunner().invoke(app, command, input="What is 2 + 3?", catch_exceptions=False)
     assert result.exit_code == 0

@@ -76,6 +76,7 @@ def test_thoughts_go_from_the_request_to_the_call(split):
                 missing = thought.pop().removeprefix("missing: ")
                 assert missing in schemas[name]["required"]
                 assert missing not in values
+                assert not thought
                 assert not example.reference["calls"]
                 break
             for index in range(max(map(len, values.values()), default=1)):
