@@ -1,6 +1,7 @@
 """Tasks of reasoning-gym prove themselves by its own scorers, and their traces hold."""
 
 import dataclasses
+import re
 import sys
 from itertools import pairwise
 from statistics import median
@@ -59,7 +60,7 @@ def test_traces_are_short_and_say_something(name) -> None:
 def test_every_step_of_a_sum_holds(name) -> None:
     for example in take(TASKS[name](), "train", 2, 500):
         text = example.demonstration.thinking
-        for word in ("real ", "imaginary ", "r="):
+        for word in ("real ", "imaginary "):
             text = text.replace(word, "")
         assert check_steps(text)
 
@@ -69,10 +70,12 @@ def test_prime_factors_multiply_and_are_prime() -> None:
         factors = [int(factor) for factor in example.reference["answer"].split(" \u00d7 ")]
         assert all(factor % d for factor in factors for d in range(2, factor))
         number = int(example.messages[0].content.split("factorization of ")[1].split(".")[0])
-        for line in example.demonstration.thinking.splitlines()[:-1]:
-            dividend, rest = line.split("/")
-            divisor, _, result = rest.partition(":r" if ":r" in rest else "=")
-            assert int(result) == (int(dividend) % int(divisor) if ":r" in rest else int(dividend) // int(divisor))
+        *trials, last = example.demonstration.thinking.splitlines()
+        assert last == f"{factors[-1]} is prime"
+        for trial in trials:
+            dividend, divisor = map(int, re.findall(r"\d+", trial)[:2])
+            quotient, _, remainder = trial.rpartition("=")[2].partition("r")
+            assert (int(quotient), int(remainder or 0)) == divmod(dividend, divisor)
         product = 1
         for factor in factors:
             product *= factor
@@ -113,9 +116,25 @@ def test_traces_by_hand() -> None:
     entry = {"metadata": {"word": "cat"}}
     assert solve["gym_spell_backward"](entry) == gym_task.Solution(thinking="c a t\nt a c", answer="tac")
     entry = {"metadata": {"words": ["gug", "gnn"]}}
-    assert solve["gym_isomorphic_strings"](entry).thinking == "g u g\ng n n\ng-g u-n g-n but g-g"
+    assert solve["gym_isomorphic_strings"](entry).thinking == "g u g\ng n n\ng-g:g u-n:n g-n:g no"
+    entry = {"metadata": {"words": ["foo", "bar"]}}
+    assert solve["gym_isomorphic_strings"](entry).thinking.splitlines()[2:] == ["f-b:b o-a:a o-r:a no"]
+    entry = {"metadata": {"words": ["abc", "xyx"]}}
+    assert solve["gym_isomorphic_strings"](entry).thinking.splitlines()[2:] == [
+        "a-x:x b-y:y c-x:x fits",
+        "x-a:a y-b:b x-c:a no",
+    ]
+    entry = {"metadata": {"ransom_note": "noon", "magazine": "onion"}}
+    assert solve["gym_ransom_note"](entry) == gym_task.Solution(
+        thinking="n1 o1 o2 n2\no1 n1 i1 o2 n2\nn:2=2 o:2=2", answer="True"
+    )
     entry = {"metadata": {"numbers": [36, 64]}}
-    assert solve["gym_gcd"](entry).thinking == "64/36:1*36=36,r=28\n36/28:1*28=28,r=8\n28/8:3*8=24,r=4\n8/4:2*4=8,r=0"
+    assert solve["gym_gcd"](entry).thinking.splitlines() == [
+        "64/36:1;36*1=36;64-36:6>3;4-6-0=8-10,8;6-3-1=2-00,28;=28",
+        "36/28:1;28*1=28;36-28:3>2;6-8-0=8-10,8;3-2-1=0-00,08;=8",
+        "28/8:3;8*3=24;28-24:2=2,8>4;8-4-0=4-00,4;2-2-0=0-00,04;=4",
+        "8/4:2;4*2=8;8-8=0",
+    ]
     entry = {"question": "from 09:46:50 to 16:19:23"}
     assert solve["gym_time_intervals"](entry).thinking.splitlines() == [
         "seconds 50 to 23;23<50;23+60:3+0+0=03,3;2+6+0=08,83;=83;83-50:8>5;3-0-0=3-00,3;8-5-0=3-00,33;=33",

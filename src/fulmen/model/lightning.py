@@ -24,12 +24,17 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + between[: num_heads - power]
 
 
-def layer_slopes(num_heads: int, layer: int, num_layers: int) -> Tensor:
-    """Decay rates of one layer, float32 [H]: the ALiBi slopes times `1 - layer / (L - 1) + 1e-5`.
+def decay_factor(layer: int, num_layers: int) -> float:
+    """What a layer's place makes of the decay rates: `1 - layer / (L - 1) + 1e-5`, and 1 + 1e-5 for a single layer.
 
-    `layer` counts layers of both kinds. With a single layer the factor is 1 + 1e-5.
+    `layer` counts layers of both kinds.
     """
-    factor = 1 - layer / max(num_layers - 1, 1) + 1e-5
+    return 1 - layer / max(num_layers - 1, 1) + 1e-5
+
+
+def layer_slopes(num_heads: int, layer: int, num_layers: int) -> Tensor:
+    """Decay rates of one layer, float32 [H]: the ALiBi slopes times its `decay_factor`."""
+    factor = decay_factor(layer, num_layers)
     return torch.tensor([slope * factor for slope in alibi_slopes(num_heads)], dtype=torch.float32, device="cpu")
 
 

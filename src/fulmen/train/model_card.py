@@ -62,7 +62,7 @@ def write_card(
         evaluation: what `fulmen eval` wrote.
     """
     config = read_config_file(checkpoint / "config.json")
-    records = [_record(config, stage, metrics) for stage in recipe.stage]
+    records = _records(config, recipe, metrics)
     drawn = can_draw()
     if drawn:
         draw_loss(metrics, checkpoint / CURVES)
@@ -75,6 +75,15 @@ def write_card(
         f"## Recipe\n\n```toml\n{recipe_source.strip()}\n```\n",
     ]
     (checkpoint / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _records(config: ModelConfig, recipe: Recipe, metrics: Sequence[Mapping[str, Any]]) -> list[StageRecord]:
+    """What the stages did, each with the layers that the model had then."""
+    records, depth = [], recipe.model.num_layers
+    for stage in recipe.stage:
+        depth = stage.num_layers or depth
+        records.append(_record(config.replace(layers=config.layers[:depth]), stage, metrics))
+    return records
 
 
 def _record(config: ModelConfig, stage: StageTable, metrics: Iterable[Mapping[str, Any]]) -> StageRecord:
@@ -146,7 +155,7 @@ def _data(recipe: Recipe, corpora: Mapping[str, CorpusCard]) -> str:
 def _training(records: Sequence[StageRecord]) -> str:
     rows = [
         (
-            record.stage.name,
+            record.stage.name + (f", {record.stage.num_layers} layers" if record.stage.num_layers else ""),
             f"{record.stage.length:,}",
             f"{record.tokens / 1e6:.2f} M",
             f"{record.steps:,}",

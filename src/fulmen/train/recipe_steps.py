@@ -26,6 +26,7 @@ from fulmen.train.corpora import CorpusCard, Report, build_corpora
 from fulmen.train.cost import count_parameters
 from fulmen.train.data.files import Writing
 from fulmen.train.data.opening import open_stages
+from fulmen.train.growth import config_after
 from fulmen.train.recipe import CORPORA, Recipe, VocabularyTable
 from fulmen.train.run import run_stages
 from fulmen.train.tokenizer_training import train_tokenizer
@@ -96,7 +97,7 @@ def train(recipe: Recipe, folder: Path, tasks: Tasks) -> None:
     """
     writing = Writing.load(folder / "tokenizer")
     config = recipe.model.config(writing.tokenizer, length=recipe.stage[0].length)
-    _require_size(recipe, 2 * count_parameters(config).total)
+    _require_size(recipe, 2 * count_parameters(config_after(config, recipe.stage)).total)
     run_stages(
         config,
         recipe.stage,

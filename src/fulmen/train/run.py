@@ -21,6 +21,7 @@ from fulmen.parallel.ranks import Ranks, joined
 from fulmen.parallel.sharding import gather, shard
 from fulmen.runlog import ProgressDisplay, RunLog, Stopwatch, progress
 from fulmen.train.checkpoints import Checkpoint, CheckpointStore
+from fulmen.train.growth import config_after, grow
 from fulmen.train.guard import NormGuard
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch, Packer
@@ -62,7 +63,9 @@ def run_stages(
         TrainingError: a loss is no number, or the guard's rollbacks are used up.
     """
     require_distinct_names(stages)
-    facts = _begun_with(start, seed)
+    config = read_config_file(start / "config.json") if isinstance(start, Path) else start
+    facts = _begun_with(config, seed)
+    config_after(config, stages)  # a growth that can't be is refused before anything is trained
     settings = checkpoints or CheckpointSettings()
     tokenizer_folder = tokenizer_folder or (start if isinstance(start, Path) else None)
     with joined() as ranks, _opened(run_dir, facts, ranks):
@@ -75,10 +78,13 @@ def run_stages(
         store = CheckpointStore(run_dir / "checkpoints", keep=settings.keep, ranks=ranks)
         found = store.newest()
         first = 0 if found is None else _stage_of(found, stages)
-        scorer = _prepare(start, seed, ranks)
+        scorer = _trainable(_load(start, seed, ranks), ranks)
         log = RunLog(run_dir / METRICS, resume_step=found.step if found else 0) if ranks.first else None
         step = 0
         for index, stage in enumerate(stages):
+            if stage.num_layers is not None:
+                before = run_dir / stages[index - 1].name if index else start
+                scorer = _trainable(grow(_load(before, seed, ranks), stage.num_layers), ranks)
             _extend(scorer.decoder, stage)
             if index >= first:
                 loop = _StageLoop(scorer, stage, open_source(stage), store, settings, log, run_dir, ranks, step)
@@ -238,9 +244,8 @@ class _StageLoop:
         return file
 
 
-def _begun_with(start: ModelConfig | Path, seed: int) -> dict[str, Any]:
+def _begun_with(config: ModelConfig, seed: int) -> dict[str, Any]:
     """What must stay the same as long as a run goes on: the model that its weights belong to, and the data's order."""
-    config = read_config_file(start / "config.json") if isinstance(start, Path) else start
     try:
         facts = write_config(config, "minimax_m1")
     except ValueError as error:
@@ -280,12 +285,15 @@ def _stage_of(found: Checkpoint, stages: Sequence[StageSettings]) -> int:
     return index
 
 
-def _prepare(start: ModelConfig | Path, seed: int, ranks: Ranks) -> Scorer:
-    """The model of a run's beginning, trainable and sharded."""
+def _load(start: ModelConfig | Path, seed: int, ranks: Ranks) -> Decoder:
+    """The weights of a checkpoint folder, or random ones; the same in all processes."""
     if isinstance(start, Path):
-        decoder = load_checkpoint(start, device=ranks.device)
-    else:
-        decoder = Decoder(start, device=ranks.device).initialize(seed)
+        return load_checkpoint(start, device=ranks.device)
+    return Decoder(start, device=ranks.device).initialize(seed)
+
+
+def _trainable(decoder: Decoder, ranks: Ranks) -> Scorer:
+    """The model for training, sharded."""
     scorer = Scorer(decoder.requires_grad_(True)).train()
     shard(scorer, scorer.layers, ranks)
     return scorer

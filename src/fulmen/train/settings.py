@@ -122,6 +122,8 @@ class StageSettings:
     """Most tokens of one forward pass of one process; the rest of a step is gradient accumulation."""
     optimizer: OptimizerSettings
     schedule: ScheduleSettings = ScheduleSettings()
+    num_layers: int | None = None
+    """The model grows to so many layers before this stage, a whole multiple of those it had; None: it does not grow."""
     rope_base: float | None = None
     """The rotary base from this stage on, for longer sequences; None: as it was."""
     aux_loss_coef: float | None = None
@@ -150,6 +152,9 @@ class StageSettings:
             self.tokens_per_step % self.tokens_per_micro_batch == 0,
             f"tokens_per_step {self.tokens_per_step} is not a multiple of tokens_per_micro_batch "
             f"{self.tokens_per_micro_batch}: a step is whole micro-batches",
+        )
+        _require(
+            self.num_layers is None or self.num_layers >= 1, f"num_layers is {self.num_layers}; it must be at least 1"
         )
         _require(self.rope_base is None or self.rope_base > 0, f"rope_base is {self.rope_base}; it must be positive")
         _require(

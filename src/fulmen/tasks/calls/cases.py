@@ -15,11 +15,13 @@ from fulmen.tasks.calls.situation import (
     phrased,
     plain_values,
     said,
+    told,
 )
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import Value
 from fulmen.tasks.talk.intents import draw_small_talk
 from fulmen.tasks.task import Example, Split
+from fulmen.tasks.working import add, subtract
 
 _NO_TOOL_FITS = ("None of my tools can do that.", "I have no tool for that.", "No tool that I have can do that.")
 _REFUSALS = ("none of my tools", "no tool")
@@ -31,7 +33,7 @@ def _one_call(rng: random.Random, split: Split) -> Example:
     tools, tool = draw_tools(rng, split)
     values = draw_values(rng, split, tool)
     request = phrase_request(rng, tool, values)
-    return _with_calls(tools, said(request.text), [(tool, values, request)])
+    return _with_calls(told(rng, split, tools), said(request.text), [(tool, values, request)])
 
 
 def _several_tools(rng: random.Random, split: Split) -> Example:
@@ -47,7 +49,7 @@ def _several_tools(rng: random.Random, split: Split) -> Example:
     for following in more:
         end = "" if text.endswith((".", "?")) else "."
         text += f"{end} {rng.choice(('', 'Also: ', 'And then: ', 'After that: ', 'Second: '))}{following}"
-    return _with_calls(tools, said(text), calls)
+    return _with_calls(told(rng, split, tools), said(text), calls)
 
 
 def _same_tool_twice(rng: random.Random, split: Split) -> Example:
@@ -65,7 +67,7 @@ def _same_tool_twice(rng: random.Random, split: Split) -> Example:
     both = Value(json="", text=f"{one.text} and {two.text}")
     request = phrase_request(rng, tool, {**values, parameter.name: both})
     calls = [(tool, {**values, parameter.name: value}, request) for value in (one, two)]
-    return _with_calls(tools, said(request.text), calls)
+    return _with_calls(told(rng, split, tools), said(request.text), calls)
 
 
 def _follow_up(rng: random.Random, split: Split) -> Example:
@@ -77,7 +79,7 @@ def _follow_up(rng: random.Random, split: Split) -> Example:
     request = phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})
     messages = (*said(request.text), Message(role="assistant", content=_question(label)), *said(answer))
     whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    return _with_calls(tools, messages, [(tool, values, whole)])
+    return _with_calls(told(rng, split, tools), messages, [(tool, values, whole)])
 
 
 def _missing(rng: random.Random, split: Split) -> Example:
@@ -85,7 +87,7 @@ def _missing(rng: random.Random, split: Split) -> Example:
     label = missing.replace("_", " ")
     del values[missing]
     request = phrase_request(rng, tool, values)
-    specs = [tool.spec() for tool in tools]
+    specs = told(rng, split, tools)
     given = plain_values(values)
     thoughts = [*chosen(request.deed, tool.name), *phrased(request, [given]), f"missing: {missing}"]
     return _without_call(specs, request.text, thoughts, content=_question(label), phrases=[label])
@@ -95,7 +97,7 @@ def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
     request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
-    specs = [tool.spec() for tool in tools if tool is not wanted]
+    specs = [spec for spec in told(rng, split, tools) if spec.name != wanted.name]
     thoughts = chosen(request.deed, None)
     return _without_call(specs, request.text, thoughts, content=rng.choice(_NO_TOOL_FITS), phrases=_REFUSALS)
 
@@ -106,14 +108,15 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     while not specs:
         specs = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
     high, low = sorted((rng.randint(1, 99), rng.randint(1, 99)), reverse=True)
-    problem, result = rng.choice(((f"{low} + {high}", low + high), (f"{high} - {low}", high - low)))
+    problem, worked = rng.choice(((f"{low} + {high}", add(low, high)), (f"{high} - {low}", subtract(high, low))))
+    result = str(worked.result)
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
-    thoughts = [*chosen(beginning(text), None), f"{problem} = {result}"]
-    return _without_call(specs, text, thoughts, content=str(result), phrases=[str(result)])
+    thoughts = [*chosen(beginning(text), None), worked.text]
+    return _without_call(specs, text, thoughts, content=result, phrases=[result])
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
-    specs = [tool.spec() for tool in draw_tools(rng, split)[0]]
+    specs = told(rng, split, draw_tools(rng, split)[0])
     talk = draw_small_talk(rng, split, ("courtesies", "self"))
     thoughts = chosen(beginning(talk.said), None)
     return _without_call(specs, talk.said, thoughts, content=talk.reply, phrases=talk.keys[0].split("|"))
@@ -131,8 +134,8 @@ CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
 }
 """What makes an example of each situation, and how many of a hundred examples of a test it makes."""
 
-TRAINED_CASES = {**CASES, _several_tools: 25}
-"""The shares in training, where requests for several tools teach most per token."""
+TRAINED_CASES = {**CASES, _several_tools: 25, _missing: 12, _no_tool: 18}
+"""The shares in training: requests for several tools teach most per token, and calls that are not due need most."""
 
 
 def _draw_incomplete(
@@ -151,17 +154,16 @@ def _question(label: str) -> str:
 
 
 def _with_calls(
-    tools: Sequence[InventedTool],
+    tools: Sequence[ToolSpec],
     messages: tuple[Message, ...],
     calls: Sequence[tuple[InventedTool, Mapping[str, Value], Request]],
 ) -> Example:
-    specs = tuple(tool.spec() for tool in tools)
     planned = [
         PlannedCall(tool=tool.name, arguments=plain_values(values), request=request) for tool, values, request in calls
     ]
     return Example(
         messages=messages,
-        tools=specs,
+        tools=tuple(tools),
         reference={"calls": [{"name": call.tool, "arguments": call.arguments} for call in planned]},
         demonstration=calling(planned),
     )

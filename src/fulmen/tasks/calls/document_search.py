@@ -4,20 +4,16 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import Request, beginning
-from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, said
+from fulmen.tasks.calls.situation import PlannedCall, calling, document_specs, draw_tools, said
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
 from fulmen.tasks.reading.world import World, draw_world
 from fulmen.tasks.task import Example, Score, Split
 from fulmen.tasks.wording import says, says_only
 from fulmen.tools.calculator import CALCULATOR
-from fulmen.tools.documents import DocumentIndex, document_tools
-from fulmen.tools.file_root import FileRoot
 
 NOT_FOUND = "Not found in the documents."
 _SEARCH = "search_documents"
@@ -111,14 +107,8 @@ def searched(question: str) -> str:
     return " ".join(word for word in question.rstrip("?.").split() if word.lower() not in _NOT_SEARCHED)
 
 
-@cache
-def _own_tools() -> tuple[ToolSpec, ...]:
-    root = FileRoot(Path(__file__).parent)  # any folder: only what the tools say of themselves is used
-    return tuple(tool.spec() for tool in document_tools(DocumentIndex(root), root))
-
-
 def _draw_tools(rng: random.Random, split: Split) -> tuple[ToolSpec, ...]:
-    search, read = _own_tools()
+    search, read = document_specs()
     tools = [search, *([read] if rng.random() < 0.6 else []), *([CALCULATOR] if rng.random() < 0.3 else [])]
     if rng.random() < 0.4:
         tools += [tool.spec() for tool in draw_tools(rng, split)[0][:2]]

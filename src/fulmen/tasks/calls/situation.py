@@ -16,13 +16,21 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
+from pathlib import Path
 
-from fulmen.chat.message import Message, ToolCall
+from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.tasks.calls.requests import Request
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.calls.values import JsonValue, Value
 from fulmen.tasks.task import Split
+from fulmen.tools.calculator import CALCULATOR
+from fulmen.tools.documents import DocumentIndex, document_tools
+from fulmen.tools.file_root import FileRoot
+
+_LIKE_BUILT_IN = {"arithmetic", "search", "file"}
+"""Purposes of families whose requests a built-in tool could serve."""
 
 
 def draw_tools(rng: random.Random, split: Split, *, least: int = 1) -> tuple[list[InventedTool], InventedTool]:
@@ -35,6 +43,26 @@ def draw_tools(rng: random.Random, split: Split, *, least: int = 1) -> tuple[lis
         if not any(tool.does_the_same_as(other) for other in tools.values()):
             tools.setdefault(tool.name, tool)
     return rng.sample(list(tools.values()), len(tools)), wanted
+
+
+@cache
+def document_specs() -> tuple[ToolSpec, ToolSpec]:
+    """The built-in tools that search documents and read one."""
+    root = FileRoot(Path(__file__).parent)  # any folder: only what the tools say of themselves is used
+    search, read = (tool.spec() for tool in document_tools(DocumentIndex(root), root))
+    return search, read
+
+
+def told(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> list[ToolSpec]:
+    """The tools as the model is told of them; in training, built-in ones that nobody wants stand among some.
+
+    Their own tasks always want them, and a model that saw them nowhere else would call them whatever is asked.
+    """
+    specs = [tool.spec() for tool in tools]
+    if split == "test" or rng.random() < 0.85 or any(tool.purpose in _LIKE_BUILT_IN for tool in tools):
+        return specs
+    built_in = rng.sample((*document_specs(), CALCULATOR), rng.choice((1, 2, 3)))
+    return rng.sample([*specs, *built_in], len(specs) + len(built_in))
 
 
 def draw_values(rng: random.Random, split: Split, tool: InventedTool) -> dict[str, Value]:

@@ -22,20 +22,20 @@ def solve_spell_backward(entry: Mapping[str, Any]) -> Solution:
 
 
 def solve_isomorphic_strings(entry: Mapping[str, Any]) -> Solution:
-    """Letter pairs one by one, up to the first whose letter already has another partner."""
+    """Letter pairs one by one, each with the first partner that its left letter had; then the same from the right."""
     left, right = entry["metadata"]["words"]
-    steps, forward, backward, clash = [], dict[str, str](), dict[str, str](), ""
-    for a, b in zip(left, right, strict=True):
-        steps.append(f"{a}-{b}")
-        if forward.setdefault(a, b) != b:
-            clash = f"but {a}-{forward[a]}"
+    lines = [spelled(left), spelled(right)]
+    for one, other in ((left, right), (right, left)):
+        steps, partners, fits = [], dict[str, str](), True
+        for a, b in zip(one, other, strict=True):
+            steps.append(f"{a}-{b}:{partners.setdefault(a, b)}")
+            fits = partners[a] == b
+            if not fits:
+                break
+        lines.append(f"{' '.join(steps)} {'fits' if fits else 'no'}")
+        if not fits:
             break
-        if backward.setdefault(b, a) != a:
-            clash = f"but {backward[b]}-{b}"
-            break
-    verdict = clash or "all fit"
-    thinking = f"{spelled(left)}\n{spelled(right)}\n{' '.join(steps)} {verdict}"
-    return Solution(thinking=thinking, answer=str(not clash))
+    return Solution(thinking="\n".join(lines), answer=str(fits))
 
 
 def solve_palindrome_generation(entry: Mapping[str, Any]) -> Solution:
@@ -49,7 +49,9 @@ def solve_palindrome_generation(entry: Mapping[str, Any]) -> Solution:
 
 
 def solve_ransom_note(entry: Mapping[str, Any]) -> Solution:
-    """For each letter of the note the needed and the present ones, up to the first that lacks."""
+    """Each letter with how many of it there were so far; then the needed and the present ones of each letter of the
+    note, up to the first that lacks.
+    """
     note, magazine = entry["metadata"]["ransom_note"], entry["metadata"]["magazine"]
     steps, enough = [], True
     for letter in dict.fromkeys(note):
@@ -58,8 +60,13 @@ def solve_ransom_note(entry: Mapping[str, Any]) -> Solution:
         steps.append(f"{letter}:{needed}{'<' if needed < present else '=' if enough else '>'}{present}")
         if not enough:
             break
-    thinking = f"{spelled(note)}\n{spelled(magazine)}\n{' '.join(steps)}"
+    thinking = f"{_counted(note)}\n{_counted(magazine)}\n{' '.join(steps)}"
     return Solution(thinking=thinking, answer=str(enough))
+
+
+def _counted(word: str) -> str:
+    """`n1 o1 o2 n2`."""
+    return " ".join(f"{letter}{word[:end].count(letter)}" for end, letter in enumerate(word, start=1))
 
 
 def spelled(word: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fulmen.tasks.arithmetic.expressions import reduce_expression
 from fulmen.tasks.gym.task import Solution
-from fulmen.tasks.working import add, multiply, subtract
+from fulmen.tasks.working import add, divide, multiply, subtract
 
 LEGS = {
     0: ("snake", "sea slug", "jellyfish", "flatworm", "leech"),
@@ -80,25 +80,25 @@ def solve_simple_geometry(entry: Mapping[str, Any]) -> Solution:
 
 
 def solve_gcd(entry: Mapping[str, Any]) -> Solution:
-    """Euclid: the larger as a multiple of the smaller and a remainder, until there is none."""
+    """Euclid: how often the smaller goes into the larger, that product, what is left, until nothing is."""
     larger, smaller = sorted(entry["metadata"]["numbers"], reverse=True)
     lines = []
     while smaller:
         quotient, remainder = divmod(larger, smaller)
-        lines.append(f"{larger}/{smaller}:{quotient}*{smaller}={quotient * smaller},r={remainder}")
+        product = multiply(smaller, quotient)
+        lines.append(f"{larger}/{smaller}:{quotient};{product.text};{subtract(larger, product.result).text}")
         larger, smaller = smaller, remainder
     return Solution(thinking="\n".join(lines), answer=str(larger))
 
 
 def solve_prime_factorization(entry: Mapping[str, Any]) -> Solution:
-    """Smallest primes first; each trial shows its remainder, and what is left after a division."""
+    """Smallest primes first; each trial is a division, and what it leaves is tried on."""
     left, lines, factors, prime = entry["metadata"]["number"], [], list[int](), 2
     while prime * prime <= left:
+        lines.append(divide(left, prime).text)
         if left % prime:
-            lines.append(f"{left}/{prime}:r{left % prime}")
             prime = next(n for n in range(prime + 1, 2 * prime) if all(n % d for d in range(2, n)))
         else:
-            lines.append(f"{left}/{prime}={left // prime}")
             factors.append(prime)
             left //= prime
     lines.append(f"{left} is prime")

@@ -18,7 +18,7 @@ from fulmen.train.data.vocabulary import VocabularySource
 from fulmen.train.settings import StageSettings
 from fulmen.train.source import SampleSource
 
-_RETOLD = 0.5
+_RETOLD = 0.75
 
 
 def open_stages(
