@@ -97,7 +97,7 @@ class TaskData:
     later_turns: float = 0.0
     """Fraction of the problems that come later in a conversation, after up to three others of these tasks."""
     retold: tuple[str, ...] = ()
-    """Of these tasks, by name or pattern, half of the problems are told with words of the whole vocabulary
+    """Of these tasks, by name or pattern, three problems in four are told with words of the whole vocabulary
     (`train.data.retelling`).
     """
     kind: Literal["tasks"] = "tasks"
