@@ -10,7 +10,8 @@ from dialogue_proofs import prove_grammar, prove_round_trip, prove_scores, prove
 from fulmen.chat.message import Message, ToolCall
 from fulmen.tasks.calls import TASKS
 from fulmen.tasks.calls.cases import CASES
-from fulmen.tasks.calls.tools import deeds_and_things, families, labels
+from fulmen.tasks.calls.situation import nearest
+from fulmen.tasks.calls.tools import InventedTool, deeds_and_things, families, labels
 from fulmen.tasks.lexicon import split_of
 from fulmen.tasks.wording import says
 
@@ -41,7 +42,9 @@ def test_demonstrations_keep_to_the_schemas(split):
 def test_calls_name_given_tools_and_hold_what_is_required(split):
     for example in take(TASK, split, 4, 3000):
         tools = {tool.name: tool.parameters for tool in example.tools}
-        assert 1 <= len(tools) == len(example.tools) <= 5
+        invented = set(tools) - ({"calculator", "search_documents", "read_file"} if split == "train" else set())
+        assert len(tools) == len(example.tools)
+        assert len(invented) <= 5
         for tool in example.tools:
             assert re.fullmatch(r"[a-zA-Z0-9_]{1,64}", tool.name)
             assert 1 <= len(tool.parameters["properties"]) <= 4
@@ -61,7 +64,8 @@ def test_thoughts_go_from_the_request_to_the_call(split):
             deed = thought.pop(0)
             assert deed in said
             name = thought.pop(0).removeprefix("fits: ")
-            if name == "none":
+            if name == "none" or name.endswith(" no"):
+                assert name == "none" or name.removesuffix(" no") in schemas
                 assert not example.reference["calls"]
                 break
             assert name in schemas
@@ -94,7 +98,9 @@ def test_choices_prove_themselves_and_name_what_is_given(split):
     answers = []
     for example in examples:
         lines = example.demonstration.content.split("\n")
-        assert [line.removeprefix("fits: ") for line in lines[1::2]] == example.reference
+        named = [line.removeprefix("fits: ") for line in lines[1::2]]
+        assert ["none" if name.endswith(" no") else name for name in named] == example.reference
+        assert all(name.removesuffix(" no") in example.messages[0].content for name in named)
         for deed, answer in zip(lines[::2], example.reference, strict=True):
             assert deed in example.messages[0].content
             if answer != "none":
@@ -102,6 +108,28 @@ def test_choices_prove_themselves_and_name_what_is_given(split):
                 assert deed.split()[0].lower() in answer.lower()
         answers += example.reference
     assert 0.15 < answers.count("none") / len(answers) < 0.4
+
+
+def test_what_is_refused_is_the_nearest():
+    table, flight, lamp = (
+        InventedTool(name=f"{deed}_{thing}", description="", parameters=(), deed=deed, thing=thing)
+        for deed, thing in (("book", "table"), ("book", "flight"), ("cancel", "small table"))
+    )
+    assert nearest(table, [flight, lamp]) == "cancel_small table"
+    assert nearest(table, [flight]) == "book_flight"
+    assert nearest(flight, [lamp]) is None
+    examples = [e for e in take(TASK, "train", 6, 2000) if e.demonstration.thinking.endswith(" no")]
+    assert len(examples) > 100
+
+
+def test_built_in_tools_stand_beside_others_in_training_alone():
+    """Their own tasks always want them."""
+    for split, share in (("train", 0.05), ("test", 0.0)):
+        examples = take(TASK, split, 7, 2000)
+        searches = [example for example in examples if any(t.name == "search_documents" for t in example.tools)]
+        assert len(searches) / len(examples) >= share
+        assert bool(searches) == bool(share)
+        assert not any("search_documents" in str(example.reference["calls"]) for example in searches)
 
 
 def test_a_choice_counts_deeds():
@@ -177,7 +205,7 @@ def test_every_situation_occurs():
     assert 0.15 < counts.count(0) / 2000 < 0.35
     assert counts.count(2) > 100
     assert sum(len(example.messages) == 3 for example in examples) > 50
-    for phrase in ("fits: none", "missing: ", " = "):
+    for phrase in ("fits: none", " no", "missing: "):
         assert sum(phrase in example.demonstration.thinking for example in examples) > 40
     assert sum(CASES.values()) == 100
 

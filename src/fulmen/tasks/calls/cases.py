@@ -12,6 +12,7 @@ from fulmen.tasks.calls.situation import (
     chosen,
     draw_tools,
     draw_values,
+    nearest,
     phrased,
     plain_values,
     said,
@@ -97,8 +98,9 @@ def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
     request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
+    others = [tool for tool in tools if tool is not wanted]
     specs = [spec for spec in told(rng, split, tools) if spec.name != wanted.name]
-    thoughts = chosen(request.deed, None)
+    thoughts = chosen(request.deed, None, nearest=nearest(wanted, others) or specs[0].name)
     return _without_call(specs, request.text, thoughts, content=rng.choice(_NO_TOOL_FITS), phrases=_REFUSALS)
 
 

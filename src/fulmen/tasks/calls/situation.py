@@ -8,6 +8,8 @@ through the request phrase by phrase:
     for four people: people=4
     in Paris: city=Paris
 
+Where only `cancel_table` is there, `fits: cancel_table no` follows the deed, and `fits: none` where none is near.
+
 So each step stands on what was written last, and a model that can do little more than find and copy gets there. The
 order of the arguments, which is the schema's, is left to the call, where the grammar knows it.
 """
@@ -104,9 +106,19 @@ def calling(calls: Sequence[PlannedCall]) -> Message:
     return Message(role="assistant", thinking="\n".join(thoughts), tool_calls=written)
 
 
-def chosen(deed: str, tool: str | None) -> list[str]:
-    """The lines of thought that name the tool for a deed, or that none is there."""
-    return [deed, f"fits: {tool or 'none'}"]
+def chosen(deed: str, tool: str | None, *, nearest: str | None = None) -> list[str]:
+    """The lines of thought that name the tool for a deed, or the nearest there is and that it is not for that, or none.
+
+    Whether a name is that of the deed is seen best when it stands beside it, so it is named first and then refused.
+    """
+    return [deed, f"fits: {tool or (f'{nearest} no' if nearest else 'none')}"]
+
+
+def nearest(wanted: InventedTool, tools: Sequence[InventedTool]) -> str | None:
+    """The name of the first tool that shares its thing with a wanted one, or else its deed."""
+    same_thing = [tool for tool in tools if wanted.thing and tool.thing.split()[-1:] == wanted.thing.split()[-1:]]
+    same_deed = [tool for tool in tools if wanted.deed and tool.deed == wanted.deed]
+    return next((tool.name for tool in (*same_thing, *same_deed)), None)
 
 
 def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:

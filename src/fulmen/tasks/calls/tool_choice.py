@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import chosen
+from fulmen.tasks.calls.situation import chosen, nearest
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
@@ -30,19 +30,25 @@ class ToolChoiceTask:
             tools = list(given.values())
             wanted = rng.sample(tools, rng.randint(1, len(tools)))
             wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 3))]
-            answers = [(phrase_request(rng, t, {}).deed, t.name if t.name in given else None) for t in wanted]
-            rng.shuffle(answers)
-            text = rng.choice(_QUESTIONS).format(names=", ".join(given), deeds="\n".join(deed for deed, _ in answers))
-            lines = [line for deed, name in answers for line in chosen(deed, name)]
+            rng.shuffle(wanted)
+            deeds = [phrase_request(rng, tool, {}).deed for tool in wanted]
+            names = [tool.name if tool.name in given else None for tool in wanted]
+            text = rng.choice(_QUESTIONS).format(names=", ".join(given), deeds="\n".join(deeds))
+            lines = [
+                line
+                for deed, name, tool in zip(deeds, names, wanted, strict=True)
+                for line in chosen(deed, name, nearest=nearest(tool, tools) or tools[0].name)
+            ]
             yield Example(
                 messages=(Message(role="user", content=text),),
-                reference=[name or "none" for _, name in answers],
+                reference=[name or "none" for name in names],
                 demonstration=Message(role="assistant", content="\n".join(lines)),
             )
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 when each deed has its name; the part `deeds` is the share of deeds that do."""
-        found = [line.removeprefix("fits: ").strip() for line in reply.content.split("\n") if line.startswith("fits: ")]
+        said = [line.removeprefix("fits: ").strip() for line in reply.content.split("\n") if line.startswith("fits: ")]
+        found = ["none" if name.endswith(" no") else name for name in said]
         right = sum(one == other for one, other in zip(found, example.reference, strict=False))
         exact = found == example.reference
         why = "" if exact else f"{example.reference} was expected"
