@@ -14,6 +14,7 @@ from fulmen.config_formats import read_config_file
 from fulmen.tasks import registry
 from fulmen.train import corpora
 from fulmen.train.corpora import CorpusSource
+from fulmen.train.cost import training_flops
 
 RECIPE = """
 [recipe]
@@ -59,6 +60,7 @@ data = [
 
 [[stage]]
 name = "long"
+num_layers = 8
 length = 256
 rope_base = 40_000.0
 tokens = 1500
@@ -101,7 +103,7 @@ def made(tmp_path_factory):
 def test_the_checkpoint_is_whole_and_chats(made):
     _, folder = made
     config = read_config_file(folder / "mini" / "config.json")
-    assert (config.max_context, config.rope_base, config.vocab_size) == (256, 40_000.0, 300)
+    assert (config.num_layers, config.max_context, config.rope_base, config.vocab_size) == (8, 256, 40_000.0, 300)
     assert json.loads((folder / "mini" / "generation_config.json").read_text())["temperature"] == 0.0
     assert json.loads((folder / "mini" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert fulmen.load(resolve(folder / "mini")).config == config
@@ -117,7 +119,11 @@ def test_the_card_tells_what_the_files_say(made):
     assert f"| Pages | MIT | {pages['origin']} | {pages['documents']} |" in card
     assert "Left out, as they could not be had where it was trained: absent." in card
     assert "| pretrain | 40.0% | pages |" in card
-    assert f"| long | 256 | {lines[-1]['tokens'] / 1e6:.2f} M | 3 |" in card
+    assert f"| long, 8 layers | 256 | {lines[-1]['tokens'] / 1e6:.2f} M | 3 |" in card
+    deep = read_config_file(folder / "mini" / "config.json")
+    shallow = deep.replace(layers=deep.layers[:4])
+    read = lines[len(lines) - 4]["tokens"]
+    assert f"| {training_flops(shallow, 128, read):.2e} |\n| long" in card
     results = json.loads((folder / "evaluation.json").read_text())["tasks"]
     assert [result["task"] for result in results] == ["addition", "comparison"]
     assert all(f"| {result['task']} | {result['mean']:.1%} +- " in card for result in results)
