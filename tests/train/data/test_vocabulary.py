@@ -1,4 +1,6 @@
-"""Random words to copy: replies stand in the question, the whole vocabulary is written, lengths are kept."""
+"""Random words to copy and compare: replies stand in the question, verdicts are right, the whole vocabulary is used."""
+
+import re
 
 import pytest
 
@@ -24,12 +26,35 @@ def texts(writing, sample):
 def test_replies_copy_what_the_question_holds(writing):
     source = VocabularySource(writing, length=1024, seed=1)
     kinds = set()
-    for _ in range(200):
+    for _ in range(400):
         question, reply = texts(writing, source.next())
-        assert reply
-        assert reply in question
-        kinds.add("What is" in question)
+        if not question.startswith("Which fit?"):
+            assert reply
+            assert reply in question
+            kinds.add("What is" in question)
     assert kinds == {True, False}
+
+
+def test_verdicts_alone_are_trained_and_tell_whether_a_name_is_of_a_deed(writing):
+    source, verdicts = VocabularySource(writing, length=1024, seed=4), []
+    for _ in range(100):
+        sample = source.next()
+        text = writing.tokenizer.decode(sample.token_ids)
+        if not text.startswith("Which fit?\n\n"):
+            continue
+        trained = [token for token, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
+        lines = text.split("\n")[2:-1]
+        assert re.sub(" no\n", "x", writing.tokenizer.decode(trained)).count("x") == sum(
+            " no" in x for x in lines[1::2]
+        )
+        assert len(re.findall("\n", writing.tokenizer.decode(trained))) == len(lines) // 2
+        for deed, line in zip(lines[::2], lines[1::2], strict=True):
+            name, refused, _ = re.fullmatch(r"fits: (\S+?)( no)?()", line).groups()
+            verb, thing = re.fullmatch(r"(\S+) (?:a|the|my) (\S+)", deed).groups()
+            assert (refused is None) == (name in (f"{verb}_{thing}", f"{thing}_{verb}"))
+            verdicts.append(refused is None)
+    assert len(verdicts) > 500
+    assert 0.4 < sum(verdicts) / len(verdicts) < 0.6
 
 
 def test_nearly_all_tokens_that_make_words_are_written(writing):
@@ -47,8 +72,8 @@ def test_nearly_all_tokens_that_make_words_are_written(writing):
 
 
 def test_conversations_fit_into_the_length(writing):
-    source = VocabularySource(writing, length=60, seed=3)
-    assert all(len(source.next().token_ids) <= 60 for _ in range(100))
+    source = VocabularySource(writing, length=80, seed=3)
+    assert all(len(source.next().token_ids) <= 80 for _ in range(100))
     with pytest.raises(ValueError, match="fits into 8 tokens: raise the stage's length"):
         VocabularySource(writing, length=8, seed=3).next()
 
@@ -58,5 +83,6 @@ def test_a_stage_opens_it(tmp_path, writing):
         name="s", length=97, tokens=1000, tokens_per_step=97, tokens_per_micro_batch=97,
         optimizer=OptimizerSettings(learning_rate=1e-3), data=(VocabularyData(),),
     )  # fmt: skip
-    question, reply = texts(writing, open_data(stage, writing, {}, seed=0, cache=tmp_path).next())
-    assert reply in question
+    source = open_data(stage, writing, {}, seed=0, cache=tmp_path)
+    beginnings = {writing.tokenizer.decode(source.next().token_ids).startswith("Which fit?") for _ in range(20)}
+    assert beginnings == {True, False}

@@ -1,21 +1,29 @@
-"""Words put together from the whole vocabulary, to be repeated or looked up.
+"""Words put together from the whole vocabulary, to be repeated, looked up or compared.
 
 Where replies alone are trained, tokens that no reply holds are never wanted, and a small model learns not to write
 them: it reads a tool's name and can't repeat it. Here every token is copied about equally often.
+
+Whether two words are the same is asked for once in a whole dialogue, if at all. Here it is asked in every line and
+nothing else is trained: a few ten thousand answers teach it for all words at once.
 """
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from fulmen.chat.message import Message
 from fulmen.chat.tokenizer import Tokenizer
+from fulmen.tasks.calls.situation import chosen
 from fulmen.trace import TrainingSample
 from fulmen.train.data.files import Writing
+from fulmen.train.data.store import Document
 
 _MOST_WORDS = 40
 _MOST_PAIRS = 12
+_MOST_DEEDS = 20
 _WISHES = ("Repeat: {}", "Say this again: {}", "Copy this.\n{}", "{}\n\nRepeat that word for word.")
 _LINKS = (": ", " = ", " -> ", " is ", "=")
+_ARTICLES = ("a", "the", "my")
 
 
 def word_pieces(tokenizer: Tokenizer) -> list[str]:
@@ -26,14 +34,16 @@ def word_pieces(tokenizer: Tokenizer) -> list[str]:
 
 
 class VocabularySource:
-    """A `SampleSource` of short conversations: half repeat random words, half find what stands beside one of them."""
+    """A `SampleSource` of short texts: a quarter repeat random words, a quarter find what stands beside one of them,
+    half say of deeds and names, line after line, whether they are of the same words.
+    """
 
     def __init__(self, writing: Writing, *, length: int, seed: int) -> None:
         """Prepare to draw words from the tokenizer's vocabulary.
 
         Args:
             writing: how text becomes tokens.
-            length: most tokens of a sample; conversations are made shorter until they fit.
+            length: most tokens of a sample; texts are made shorter until they fit.
             seed: of the words.
 
         Raises:
@@ -46,23 +56,27 @@ class VocabularySource:
         self._drawn = 0
 
     def next(self) -> TrainingSample:
-        """The next conversation.
+        """The next text.
 
         Raises:
             ValueError: not even one of two words fits into the length.
         """
         rng = random.Random(f"{self._seed}/{self._drawn}")
         self._drawn += 1
-        most = _MOST_WORDS
-        while most >= 2:
-            document = self._writing.conversation(self._draw(rng, most), (), "replies")
+        for document in self._attempts(rng):
             if len(document.ids) <= self._length:
                 return document.sample()
-            most //= 2
-        raise ValueError(f"no conversation of two words fits into {self._length} tokens: raise the stage's length")
+        raise ValueError(f"no text of two words fits into {self._length} tokens: raise the stage's length")
+
+    def _attempts(self, rng: random.Random) -> Iterator[Document]:
+        """Texts, each shorter than the one before."""
+        if rng.random() < 0.5:
+            yield from (self._comparison(rng, deeds) for deeds in _halvings(_MOST_DEEDS, 1))
+        for words in _halvings(_MOST_WORDS, 2):
+            yield self._writing.conversation(self._draw(rng, words), (), "replies")
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: conversations drawn."""
+        """The position: texts drawn."""
         return {"drawn": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -79,8 +93,31 @@ class VocabularySource:
         key, value = rng.choice(list(pairs.items()))
         return _dialogue(f"{table}\n\nWhat is {key}?", f"{key}{link}{value}")
 
+    def _comparison(self, rng: random.Random, count: int) -> Document:
+        """Deeds with the names beside them, as a thought of a call has them; what follows each name is trained."""
+        encode = self._writing.tokenizer.encode
+        parts = [(encode("Which fit?\n\n", add_bos=True), False)]
+        for _ in range(count):
+            words = [self._word(rng), self._word(rng)]
+            named = list(words)
+            for index in rng.choice(((), (), (), (0,), (1,), (0, 1))):
+                named[index] = self._word(rng)
+            name = "_".join(named if rng.random() < 0.8 else reversed(named))
+            deed = f"{words[0]} {rng.choice(_ARTICLES)} {words[1]}"
+            lines = "\n".join(chosen(deed, name if named == words else None, nearest=name)) + "\n"
+            before, _, verdict = lines.rpartition(name)
+            parts += [(encode(before + name), False), (encode(verdict), True)]
+        ids = tuple(id for part, _ in parts for id in part)
+        return Document(ids=ids, trained=tuple(trained for part, trained in parts for _ in part))
+
     def _word(self, rng: random.Random) -> str:
         return rng.choice(("", "", "", "_")).join(rng.choices(self._pieces, k=rng.choice((1, 1, 1, 2, 2, 3))))
+
+
+def _halvings(most: int, least: int) -> Iterator[int]:
+    while most >= least:
+        yield most
+        most //= 2
 
 
 def _dialogue(asked: str, reply: str) -> tuple[Message, ...]:
