@@ -94,9 +94,12 @@ class VocabularySource:
         return _dialogue(f"{table}\n\nWhat is {key}?", f"{key}{link}{value}")
 
     def _comparison(self, rng: random.Random, count: int) -> Document:
-        """Deeds with the names beside them, as a thought of a call has them; what follows each name is trained."""
+        """Names, and deeds with one beside each, as a thought of a call has them; what follows a name is trained.
+
+        The names stand above as tools do: that a name was read before says nothing.
+        """
         encode = self._writing.tokenizer.encode
-        parts = [(encode("Which fit?\n\n", add_bos=True), False)]
+        parts, names = list[tuple[list[int], bool]](), list[str]()
         for _ in range(count):
             words = [self._word(rng), self._word(rng)]
             named = list(words)
@@ -107,6 +110,9 @@ class VocabularySource:
             lines = "\n".join(chosen(deed, name if named == words else None, nearest=name)) + "\n"
             before, _, verdict = lines.rpartition(name)
             parts += [(encode(before + name), False), (encode(verdict), True)]
+            names.append(name)
+        question = f"Which fit? {', '.join(rng.sample(names, count))}\n\n"
+        parts.insert(0, (encode(question, add_bos=True), False))
         ids = tuple(id for part, _ in parts for id in part)
         return Document(ids=ids, trained=tuple(trained for part, trained in parts for _ in part))
 
