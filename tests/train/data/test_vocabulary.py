@@ -40,10 +40,12 @@ def test_verdicts_alone_are_trained_and_tell_whether_a_name_is_of_a_deed(writing
     for _ in range(100):
         sample = source.next()
         text = writing.tokenizer.decode(sample.token_ids)
-        if not text.startswith("Which fit?\n\n"):
+        if not text.startswith("Which fit?"):
             continue
         trained = [token for token, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
-        lines = text.split("\n")[2:-1]
+        question, _, *lines = text.split("\n")[:-1]
+        names = [line.removeprefix("fits: ").removesuffix(" no") for line in lines[1::2]]
+        assert sorted(question.removeprefix("Which fit? ").split(", ")) == sorted(names)
         assert re.sub(" no\n", "x", writing.tokenizer.decode(trained)).count("x") == sum(
             " no" in x for x in lines[1::2]
         )
