@@ -136,8 +136,8 @@ CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
 }
 """What makes an example of each situation, and how many of a hundred examples of a test it makes."""
 
-TRAINED_CASES = {**CASES, _several_tools: 25, _missing: 12, _no_tool: 18}
-"""The shares in training: requests for several tools teach most per token, and calls that are not due need most."""
+TRAINED_CASES = {**CASES, _several_tools: 25}
+"""The shares in training, where requests for several tools teach most per token."""
 
 
 def _draw_incomplete(
