@@ -73,7 +73,7 @@ def test_it_keeps_a_conversation(policy):
     for question, expected in (
         ("Hi", "Hello"),
         ("What is 417 + 285?", "702"),
-        ("Remember this: the code of Ada is 7351.", "Noted"),
+        ("Remember this: the code of Ada is 7351.", "remember"),
         ("What is 2 + 3?", "5"),
         ("What is 81 - 46?", "35"),
         ("What is the code of Ada?", "7351"),

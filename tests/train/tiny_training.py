@@ -88,7 +88,7 @@ def trainer(config: ModelConfig = CONFIG, *, seed: int = 0, **optimizer: Any) ->
 STAGES = (
     stage("first"),
     stage("second", tokens=4 * 128, rope_base=50_000.0, activation_checkpointing=True),
-    stage("third", tokens=2 * 128, precision="bfloat16"),
+    stage("third", tokens=2 * 128, precision="bfloat16", num_layers=4),
 )
 
 
