@@ -30,10 +30,8 @@ from fulmen.tools.registry import ToolRegistry
 EXAMPLES = Path(__file__).with_name("examples")
 CONVERSATIONS = {
     "documents": (("search_documents", "read_file"), ("How much does the copper bell weigh?",)),
-    "tools": (
-        ("calculator", "find_ferry", "reserve_seats"),
-        ("Calculate 4817 * 392.", "Could you find the ferry in Brackwater?"),
-    ),
+    "tools": (("find_ferry", "reserve_seats"), ("When does the ferry leave Brackwater?",)),
+    "calculator": (("calculator",), ("Calculate 4817 * 392.",)),
 }
 """By the name of the picture: the tools of a conversation, and what is asked."""
 
