@@ -47,7 +47,7 @@ SESSIONS = {
             "Who are you?",
             "What is 417 + 285?",
             "Remember this: the code of Ada is 7351.",
-            "What is 12 * 34?",
+            "What is 81 - 46?",
             "What is the code of Ada?",
             "/stats",
         ),
