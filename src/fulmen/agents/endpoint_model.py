@@ -4,6 +4,7 @@ A reply is put together from its pieces as `chat.parser` hands them out for a mo
 goes as `reasoning_content`, or `reasoning` where a server calls it so; Fulmen's own server is asked to keep all of it.
 """
 
+import asyncio
 import dataclasses
 import json
 import re
@@ -167,6 +168,9 @@ class EndpointModel:
                         reply.finish_reason = "length"
                         break
         if reply.finish_reason is None:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # a stream that is cancelled between two chunks just ends
+                raise asyncio.CancelledError
             raise ModelFailed(f"{self._client.base_url} ended a reply without saying why: the connection was cut")
         prompt_tokens, completion_tokens = reply.usage or (0, reply.pieces)
         return Replied(
