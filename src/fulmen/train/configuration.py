@@ -96,6 +96,8 @@ class TaskData:
     train_on: TrainOn = "replies"
     later_turns: float = 0.0
     """Fraction of the problems that come later in a conversation, after up to three others of these tasks."""
+    keep_thinking: bool = False
+    """Whether earlier replies of a conversation keep their thinking, and are trained on, too."""
     retold: tuple[str, ...] = ()
     """Of these tasks, by name or pattern, three problems in four are told with words of the whole vocabulary
     (`train.data.retelling`).

@@ -44,7 +44,7 @@ class CalculatorTask:
             tools = rng.sample(tools, len(tools))
             request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
             given: dict[str, JsonValue] = {"expression": expression}
-            call = calling([PlannedCall(tool=CALCULATOR.name, arguments=given, request=request)])
+            call = calling([PlannedCall(tool=CALCULATOR.name, needs=["expression"], arguments=given, request=request)])
             if rng.random() < 0.5:
                 reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
                 yield Example(messages=messages, tools=tuple(tools), reference=reference, demonstration=call)

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fulmen.chat.message import Message, ToolSpec
-from fulmen.tasks.calls.requests import Request, beginning, phrase_request, without_end
+from fulmen.tasks.calls.requests import beginning, phrase_request, without_end
 from fulmen.tasks.calls.situation import (
     PlannedCall,
     calling,
@@ -13,6 +14,7 @@ from fulmen.tasks.calls.situation import (
     draw_tools,
     draw_values,
     nearest,
+    needed,
     phrased,
     plain_values,
     said,
@@ -30,11 +32,68 @@ _TWICE = ("place", "person", "code", "item")
 """Kinds of which a request may name two at once: "in Paris and Rome"."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What a user says, the reply that is right, and what it is scored by.
+
+    Example: `Turn(text="Book a table.", reply=reply, reference={"calls": [], "phrases": ["city"]})`.
+    """
+
+    text: str
+    reply: Message
+    reference: dict[str, Any]
+
+    def example(self, specs: Sequence[ToolSpec]) -> Example:
+        """As an example of its own."""
+        return Example(messages=said(self.text), tools=tuple(specs), reference=self.reference, demonstration=self.reply)
+
+
+def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool]) -> Turn:
+    """A request for each of these tools, with all that they require."""
+    calls = []
+    for tool in wanted:
+        values = draw_values(rng, split, tool)
+        calls.append(PlannedCall.of(tool, values, phrase_request(rng, tool, values)))
+    text, *more = (call.request.text for call in calls)
+    for following in more:
+        end = "" if text.endswith((".", "?")) else "."
+        text += f"{end} {rng.choice(('', 'Also: ', 'And then: ', 'After that: ', 'Second: '))}{following}"
+    return _calling(text, calls)
+
+
+def incomplete_turn(rng: random.Random, split: Split, tool: InventedTool) -> Turn:
+    """A request for a tool that leaves out one of its `can_lack`, which is asked for."""
+    missing = rng.choice(can_lack(tool))
+    values = draw_values(rng, split, tool)
+    del values[missing]
+    request = phrase_request(rng, tool, values)
+    given = plain_values(values)
+    thoughts = [*chosen(request.deed, tool.shown), *phrased(request, [given]), needed(tool.required, given)]
+    label = missing.replace("_", " ")
+    return _saying(request.text, thoughts, _question(label), [label])
+
+
+def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, tools: Sequence[InventedTool]) -> Turn:
+    """A request for a tool that is none of the given ones, of which the nearest is named and refused."""
+    request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
+    thoughts = chosen(request.deed, None, nearest=(nearest(wanted, tools) or tools[0]).shown)
+    return _saying(request.text, thoughts, rng.choice(_NO_TOOL_FITS), _REFUSALS)
+
+
+def small_talk_turn(rng: random.Random, split: Split) -> Turn:
+    """Words that want no tool."""
+    talk = draw_small_talk(rng, split, ("courtesies", "self"))
+    return _saying(talk.said, chosen(beginning(talk.said), None), talk.reply, talk.keys[0].split("|"))
+
+
+def can_lack(tool: InventedTool) -> list[str]:
+    """The parameters that a request for the tool can leave out although they are required."""
+    return [] if tool.requests else [p.name for p in tool.parameters if p.required and p.kind != "flag"]
+
+
 def _one_call(rng: random.Random, split: Split) -> Example:
     tools, tool = draw_tools(rng, split)
-    values = draw_values(rng, split, tool)
-    request = phrase_request(rng, tool, values)
-    return _with_calls(told(rng, split, tools), said(request.text), [(tool, values, request)])
+    return call_turn(rng, split, [tool]).example(told(rng, split, tools))
 
 
 def _several_tools(rng: random.Random, split: Split) -> Example:
@@ -42,15 +101,7 @@ def _several_tools(rng: random.Random, split: Split) -> Example:
     tools, first = draw_tools(rng, split, least=2)
     others = rng.sample([tool for tool in tools if tool is not first], len(tools) - 1)
     wanted = [first, *others[: 1 if split == "test" else 3]]
-    calls = []
-    for tool in wanted:
-        values = draw_values(rng, split, tool)
-        calls.append((tool, values, phrase_request(rng, tool, values)))
-    text, *more = (request.text for _, _, request in calls)
-    for following in more:
-        end = "" if text.endswith((".", "?")) else "."
-        text += f"{end} {rng.choice(('', 'Also: ', 'And then: ', 'After that: ', 'Second: '))}{following}"
-    return _with_calls(told(rng, split, tools), said(text), calls)
+    return call_turn(rng, split, wanted).example(told(rng, split, tools))
 
 
 def _same_tool_twice(rng: random.Random, split: Split) -> Example:
@@ -67,41 +118,35 @@ def _same_tool_twice(rng: random.Random, split: Split) -> Example:
             break
     both = Value(json="", text=f"{one.text} and {two.text}")
     request = phrase_request(rng, tool, {**values, parameter.name: both})
-    calls = [(tool, {**values, parameter.name: value}, request) for value in (one, two)]
-    return _with_calls(told(rng, split, tools), said(request.text), calls)
+    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request) for value in (one, two)]
+    return _calling(request.text, calls).example(told(rng, split, tools))
 
 
 def _follow_up(rng: random.Random, split: Split) -> Example:
     """The user gives what was missing; the call is made of both messages."""
-    tools, tool, values, missing = _draw_incomplete(rng, split)
+    tools, tool = _draw_tool_that_can_lack(rng, split)
+    missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
     label = missing.replace("_", " ")
     form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
     answer = form.format(label=label, value=values[missing].text)
     request = phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})
-    messages = (*said(request.text), Message(role="assistant", content=_question(label)), *said(answer))
     whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    return _with_calls(told(rng, split, tools), messages, [(tool, values, whole)])
+    turn = _calling(answer, [PlannedCall.of(tool, values, whole)])
+    asked = (*said(request.text), Message(role="assistant", content=_question(label)))
+    example = turn.example(told(rng, split, tools))
+    return replace(example, messages=(*asked, *example.messages))
 
 
 def _missing(rng: random.Random, split: Split) -> Example:
-    tools, tool, values, missing = _draw_incomplete(rng, split)
-    label = missing.replace("_", " ")
-    del values[missing]
-    request = phrase_request(rng, tool, values)
-    specs = told(rng, split, tools)
-    given = plain_values(values)
-    thoughts = [*chosen(request.deed, tool.name), *phrased(request, [given]), f"missing: {missing}"]
-    return _without_call(specs, request.text, thoughts, content=_question(label), phrases=[label])
+    tools, tool = _draw_tool_that_can_lack(rng, split)
+    return incomplete_turn(rng, split, tool).example(told(rng, split, tools))
 
 
 def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
-    request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
-    others = [tool for tool in tools if tool is not wanted]
-    specs = [spec for spec in told(rng, split, tools) if spec.name != wanted.name]
-    thoughts = chosen(request.deed, None, nearest=nearest(wanted, others) or specs[0].name)
-    return _without_call(specs, request.text, thoughts, content=rng.choice(_NO_TOOL_FITS), phrases=_REFUSALS)
+    turn = refused_turn(rng, split, wanted, [tool for tool in tools if tool is not wanted])
+    return turn.example([spec for spec in told(rng, split, tools) if spec.name != wanted.name])
 
 
 def _arithmetic(rng: random.Random, split: Split) -> Example:
@@ -114,14 +159,11 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     result = str(worked.result)
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
     thoughts = [*chosen(beginning(text), None), worked.text]
-    return _without_call(specs, text, thoughts, content=result, phrases=[result])
+    return _saying(text, thoughts, result, [result]).example(specs)
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
-    specs = told(rng, split, draw_tools(rng, split)[0])
-    talk = draw_small_talk(rng, split, ("courtesies", "self"))
-    thoughts = chosen(beginning(talk.said), None)
-    return _without_call(specs, talk.said, thoughts, content=talk.reply, phrases=talk.keys[0].split("|"))
+    return small_talk_turn(rng, split).example(told(rng, split, draw_tools(rng, split)[0]))
 
 
 CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
@@ -140,43 +182,22 @@ TRAINED_CASES = {**CASES, _several_tools: 25}
 """The shares in training, where requests for several tools teach most per token."""
 
 
-def _draw_incomplete(
-    rng: random.Random, split: Split
-) -> tuple[list[InventedTool], InventedTool, dict[str, Value], str]:
-    """Tools, the wanted one, its values, and the required parameter that the request is to leave out."""
+def _draw_tool_that_can_lack(rng: random.Random, split: Split) -> tuple[list[InventedTool], InventedTool]:
     while True:
         tools, tool = draw_tools(rng, split)
-        required = [p.name for p in tool.parameters if p.required and p.kind != "flag"]
-        if required and not tool.requests:
-            return tools, tool, draw_values(rng, split, tool), rng.choice(required)
+        if can_lack(tool):
+            return tools, tool
 
 
 def _question(label: str) -> str:
     return f"What {'are' if label.endswith('s') else 'is'} the {label}?"
 
 
-def _with_calls(
-    tools: Sequence[ToolSpec],
-    messages: tuple[Message, ...],
-    calls: Sequence[tuple[InventedTool, Mapping[str, Value], Request]],
-) -> Example:
-    planned = [
-        PlannedCall(tool=tool.name, arguments=plain_values(values), request=request) for tool, values, request in calls
-    ]
-    return Example(
-        messages=messages,
-        tools=tuple(tools),
-        reference={"calls": [{"name": call.tool, "arguments": call.arguments} for call in planned]},
-        demonstration=calling(planned),
-    )
+def _calling(text: str, calls: Sequence[PlannedCall]) -> Turn:
+    due = [{"name": call.tool, "arguments": call.arguments} for call in calls]
+    return Turn(text=text, reply=calling(calls), reference={"calls": due})
 
 
-def _without_call(
-    tools: Sequence[ToolSpec], text: str, thoughts: Sequence[str], *, content: str, phrases: Sequence[str]
-) -> Example:
-    return Example(
-        messages=said(text),
-        tools=tuple(tools),
-        reference={"calls": [], "phrases": list(phrases)},
-        demonstration=Message(role="assistant", thinking="\n".join(thoughts), content=content),
-    )
+def _saying(text: str, thoughts: Sequence[str], content: str, phrases: Sequence[str]) -> Turn:
+    reply = Message(role="assistant", thinking="\n".join(thoughts), content=content)
+    return Turn(text=text, reply=reply, reference={"calls": [], "phrases": list(phrases)})

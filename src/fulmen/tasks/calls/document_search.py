@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
-from fulmen.tasks.calls.requests import Request, beginning
+from fulmen.tasks.calls.requests import Request, beginning, without_end
 from fulmen.tasks.calls.situation import PlannedCall, calling, document_specs, draw_tools, said
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
@@ -64,8 +64,8 @@ class DocumentSearchTask:
             text = rng.choice(_OPENINGS).format(question.text)
             messages = said(text)
             tools = _draw_tools(rng, split)
-            request = Request(text=text, deed=beginning(text), phrases={})
-            call = calling([PlannedCall(tool=_SEARCH, arguments={"query": query}, request=request)])
+            request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
+            call = calling([PlannedCall(tool=_SEARCH, needs=["query"], arguments={"query": query}, request=request)])
             if rng.random() < 1 / 3:
                 yield Example(messages=messages, tools=tools, reference={"query": query}, demonstration=call)
             else:

@@ -7,8 +7,10 @@ through the request phrase by phrase:
     fits: book_table
     for four people: people=4
     in Paris: city=Paris
+    needs: city, people
 
-Where only `cancel_table` is there, `fits: cancel_table no` follows the deed, and `fits: none` where none is near.
+Where only `cancel_table` is there, `fits: cancel_table no` follows the deed. Where nobody said how many people come, it
+ends with `needs: city, people no`, and the reply asks for them.
 
 So each step stands on what was written last, and a model that can do little more than find and copy gets there. The
 order of the arguments, which is the schema's, is left to the call, where the grammar knows it.
@@ -16,7 +18,7 @@ order of the arguments, which is the schema's, is left to the call, where the gr
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -82,14 +84,33 @@ def said(text: str) -> tuple[Message, ...]:
 class PlannedCall:
     """A call that is due, and the request that it follows from.
 
-    Example: `PlannedCall(tool="book_table", arguments={"city": "Paris", "people": 4}, request=request)`.
+    Example::
+
+        PlannedCall(
+            tool="book_table", needs=("city",), arguments={"city": "Paris", "people": 4}, request=request
+        )
     """
 
     tool: str
+    needs: Sequence[str]
+    """What the tool's schema requires."""
     arguments: Mapping[str, JsonValue]
     """In the order of the schema."""
     request: Request
     """Of one request for two calls of the same tool, both hold it."""
+    shown: str = ""
+    """How thoughts name the tool, if not by its name."""
+
+    @classmethod
+    def of(cls, tool: InventedTool, values: Mapping[str, Value], request: Request) -> "PlannedCall":
+        """The call of an invented tool with these values."""
+        return cls(
+            tool=tool.name,
+            shown=tool.shown,
+            needs=tool.required,
+            arguments=plain_values(values),
+            request=request,
+        )
 
 
 def calling(calls: Sequence[PlannedCall]) -> Message:
@@ -97,8 +118,10 @@ def calling(calls: Sequence[PlannedCall]) -> Message:
     thoughts: list[str] = []
     for request, group in groupby(calls, key=lambda call: call.request):
         of_one_request = list(group)
-        thoughts += chosen(request.deed, of_one_request[0].tool)
+        first = of_one_request[0]
+        thoughts += chosen(request.deed, first.shown or first.tool)
         thoughts += phrased(request, [call.arguments for call in of_one_request])
+        thoughts.append(needed(first.needs, first.arguments))
     written = tuple(
         ToolCall(id=f"call_{index}", name=call.tool, arguments=json.dumps(call.arguments))
         for index, call in enumerate(calls, start=1)
@@ -114,11 +137,11 @@ def chosen(deed: str, tool: str | None, *, nearest: str | None = None) -> list[s
     return [deed, f"fits: {tool or (f'{nearest} no' if nearest else 'none')}"]
 
 
-def nearest(wanted: InventedTool, tools: Sequence[InventedTool]) -> str | None:
-    """The name of the first tool that shares its thing with a wanted one, or else its deed."""
+def nearest(wanted: InventedTool, tools: Sequence[InventedTool]) -> InventedTool | None:
+    """The first tool that shares its thing with a wanted one, or else its deed."""
     same_thing = [tool for tool in tools if wanted.thing and tool.thing.split()[-1:] == wanted.thing.split()[-1:]]
     same_deed = [tool for tool in tools if wanted.deed and tool.deed == wanted.deed]
-    return next((tool.name for tool in (*same_thing, *same_deed)), None)
+    return next(iter((*same_thing, *same_deed)), None)
 
 
 def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:
@@ -129,6 +152,11 @@ def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[
         assigned = dict.fromkeys(f"{name}={v if isinstance(v, str) else json.dumps(v)}" for v in values)
         lines.append(f"{phrase}: {', '.join(assigned)}")
     return lines
+
+
+def needed(required: Sequence[str], given: Collection[str]) -> str:
+    """The line of thought that goes through what a tool requires and says what of it no phrase gave."""
+    return "needs: " + (", ".join(name if name in given else f"{name} no" for name in required) or "none")
 
 
 def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:

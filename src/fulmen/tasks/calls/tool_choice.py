@@ -37,7 +37,7 @@ class ToolChoiceTask:
             lines = [
                 line
                 for deed, name, tool in zip(deeds, names, wanted, strict=True)
-                for line in chosen(deed, name, nearest=nearest(tool, tools) or tools[0].name)
+                for line in chosen(deed, name, nearest=(nearest(tool, tools) or tools[0]).name)
             ]
             yield Example(
                 messages=(Message(role="user", content=text),),
@@ -59,6 +59,5 @@ def _draw(rng: random.Random, split: Split, others: Sequence[InventedTool]) -> I
     """A tool whose name tells what it does: alike to one of the others, if there are any, and yet none of them."""
     while True:
         tool = draw_tool(rng, split, near=rng.choice(others) if others and rng.random() < 0.6 else None)
-        told = not tool.requests and tool.thing.rpartition(" ")[2] in tool.name.lower()
-        if told and not any(tool.does_the_same_as(other) for other in others):
+        if not (tool.requests or tool.opaque) and not any(tool.does_the_same_as(other) for other in others):
             return tool

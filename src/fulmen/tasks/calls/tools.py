@@ -52,6 +52,18 @@ class InventedTool:
     """Of a family: what other families do too."""
     titled: bool = False
     """Whether its schema has titles and sorted keys, as pydantic writes it and so most MCP servers."""
+    opaque: bool = False
+    """Whether nothing but the description says what it does."""
+
+    @property
+    def shown(self) -> str:
+        """How a thought names it: by what tells what it does."""
+        return f"{self.name} ({self.description})" if self.opaque else self.name
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The parameters that a call must give, in the order of the schema."""
+        return tuple(parameter.name for parameter in self.parameters if parameter.required)
 
     def does_the_same_as(self, other: "InventedTool") -> bool:
         """Whether a request for one could be meant for the other: of two such tools only one is given."""
@@ -65,8 +77,7 @@ class InventedTool:
         schemas = {parameter.name: parameter.schema() for parameter in self.parameters}
         if self.titled:
             schemas = {name: _titled(schema, name.replace("_", " ").title()) for name, schema in schemas.items()}
-        required = [parameter.name for parameter in self.parameters if parameter.required]
-        parameters: dict[str, Any] = {"type": "object", "properties": schemas, "required": required}
+        parameters: dict[str, Any] = {"type": "object", "properties": schemas, "required": list(self.required)}
         if self.titled:
             parameters = _titled(parameters, f"{self.name}Arguments")
         return ToolSpec(name=self.name, description=self.description, parameters=parameters)
@@ -127,7 +138,7 @@ def labels(split: Split) -> Mapping[str, tuple[str, ...]]:
 
 def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = None) -> InventedTool:
     """Invent a tool; `near` gives one that it may resemble in deed or thing, so that reading closely pays."""
-    if rng.random() < (0.3 if split == "train" else 0.15) and near is None:
+    if rng.random() < (0.2 if split == "train" else 0.15) and near is None:
         return rng.choice(families(split))
     verbs, nouns = deeds_and_things(split)
     verb, noun = rng.choice(verbs), rng.choice(nouns)
@@ -140,7 +151,8 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
     thing = f"{adjective} {noun}".strip()
     name = _tool_name(rng, verb, thing)
     description = _description(rng, verb, thing)
-    if rng.random() < 0.08:  # nothing but the description says what it does
+    opaque = rng.random() < 0.08
+    if opaque:
         name = invented_name(rng, split).lower() + rng.choice(("", "_api", "_tool", "_v2"))
         description = f"{verb.replace('_', ' ').capitalize()} {with_article(thing)}."
     return InventedTool(
@@ -150,6 +162,7 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
         thing=thing,
         parameters=_draw_parameters(rng, split),
         titled=rng.random() < 0.2,
+        opaque=opaque,
     )
 
 

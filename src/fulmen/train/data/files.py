@@ -49,13 +49,22 @@ class Writing:
         ids = (*self.tokenizer.encode(text, add_bos=True), self.end_id)
         return Document(ids=ids, trained=(False, *[True] * (len(ids) - 1)))
 
-    def conversation(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], train_on: TrainOn) -> Document:
-        """A conversation as the model sees it.
+    def conversation(
+        self,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        train_on: TrainOn,
+        *,
+        keep_thinking: bool = False,
+    ) -> Document:
+        """A conversation as the model sees it; `keep_thinking` as in `ChatTemplate.render`.
 
         Raises:
             ValueError: the template refuses it, or it has no reply to train on.
         """
-        chat = self.template.render_ids(self.tokenizer, messages, tools, add_generation_prompt=False)
+        chat = self.template.render_ids(
+            self.tokenizer, messages, tools, add_generation_prompt=False, keep_thinking=keep_thinking
+        )
         if train_on == "all":
             return Document(ids=chat.ids, trained=(False, *[True] * (len(chat.ids) - 1)))
         if not any(chat.trained):

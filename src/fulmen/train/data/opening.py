@@ -89,6 +89,7 @@ def _open_tasks(
             writing,
             length=length,
             train_on=data.train_on,
+            keep_thinking=data.keep_thinking,
             seed=seed,
             earlier=earlier,
             retelling=Retelling(writing.tokenizer, fraction=_RETOLD if retold else 0.0),

@@ -38,12 +38,13 @@ class ProblemSource:
         *,
         length: int,
         train_on: TrainOn,
+        keep_thinking: bool,
         seed: int,
         earlier: EarlierTurns,
         retelling: Retelling,
     ) -> None:
         self._task, self._writing, self._length, self._train_on, self._seed = task, writing, length, train_on, seed
-        self._earlier, self._retelling = earlier, retelling
+        self._keep_thinking, self._earlier, self._retelling = keep_thinking, earlier, retelling
         self._examples: Iterator[Example] = iter(())
         self._drawn = 0
         self.left_out = 0
@@ -90,7 +91,9 @@ class ProblemSource:
 
     def _written(self, example: Example, key: str) -> Document:
         messages = instructed(example.messages, seed=key)
-        return self._writing.conversation((*messages, example.demonstration), example.tools, self._train_on)
+        return self._writing.conversation(
+            (*messages, example.demonstration), example.tools, self._train_on, keep_thinking=self._keep_thinking
+        )
 
     def _next_example(self) -> Example:
         block, position = divmod(self._drawn, _BLOCK)

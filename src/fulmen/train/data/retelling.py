@@ -13,7 +13,7 @@ from functools import cache
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.chat.tokenizer import Tokenizer
-from fulmen.tasks.calls.tools import labels
+from fulmen.tasks.calls.tools import families, labels
 from fulmen.tasks.lexicon import words
 from fulmen.tasks.task import Example
 from fulmen.train.data.vocabulary import word_pieces
@@ -85,13 +85,18 @@ class Retelling:
 
 @cache
 def _replaceable() -> dict[str, str]:
-    """Words to their kinds: names, deeds, and nouns with all else; not choices that requests name by other words."""
+    """Words to their kinds: names, deeds, and nouns with all else; not choices that requests name by other words.
+
+    Nor what requests for everyday tools say: "wake me" is for `set_alarm` only in these words.
+    """
     spelt = [part for names in labels("train").values() for name in names for part in name.split()]
     labelled = {part for text in spelt if "=" not in text for part in text.split("_")}
     kinds = dict.fromkeys(map(str.lower, labelled), "noun")
     for kind, lists in (("noun", _NOUNS), ("deed", _DEEDS), ("name", _NAMES)):
         kinds |= {part: kind for name in lists for word in words(name, "train") for part in word.lower().split("_")}
     kept = _KEPT.union(part for text in spelt if "=" in text for part in re.split("[_=]", text.lower()))
+    everyday = (text for tool in families("train") for text in (tool.name, *tool.requests))
+    kept = kept.union(word for text in everyday for word in re.findall("[a-z]+", text.lower()))
     return {word: kind for word, kind in kinds.items() if word not in kept}
 
 
