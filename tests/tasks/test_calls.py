@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from fulmen.tasks.calls.tools import InventedTool, deeds_and_things, families, l
 from fulmen.tasks.lexicon import split_of
 from fulmen.tasks.wording import says
 
-TASK, CHOICE = TASKS["tool_calls"](), TASKS["tool_choice"]()
+TASK, CHOICE, SESSION = (TASKS[name]() for name in ("tool_calls", "tool_choice", "tool_sessions"))
 splits = pytest.mark.parametrize("split", ["train", "test"])
 SPELT = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 
@@ -53,41 +54,83 @@ def test_calls_name_given_tools_and_hold_what_is_required(split):
             assert set(schema["required"]) <= set(call["arguments"]) <= set(schema["properties"])
 
 
+def prove_thought(said, tools, reply):
+    """The thought of a reply names what the request says and the schemas hold, and the calls follow from it."""
+    schemas = {tool.name: tool.parameters for tool in tools}
+    descriptions = {f"{tool.name} ({tool.description})": tool.name for tool in tools}
+    thought = reply.thinking.split("\n")
+    made: list[tuple[str, dict[str, str]]] = []
+    while thought:
+        deed = thought.pop(0)
+        assert deed in said
+        verdict = thought.pop(0).removeprefix("fits: ")
+        shown = verdict.removesuffix(" no")
+        if verdict == "none" or shown != verdict:
+            assert verdict == "none" or descriptions.get(shown, shown) in schemas
+            assert not reply.tool_calls
+            return
+        name = descriptions.get(shown, shown)
+        values: dict[str, list[str]] = {}
+        while line := re.fullmatch(r"(.+): (\w+=.+)", thought[0]):
+            phrase, assigned = line.groups()
+            assert phrase in said
+            for part in assigned.split(", "):
+                values.setdefault(part.split("=")[0], []).append(part.split("=")[1])
+            del thought[0]
+        needs = thought.pop(0).removeprefix("needs: ").split(", ")
+        assert [need.removesuffix(" no") for need in needs] == (schemas[name]["required"] or ["none"])
+        lacking = [need.removesuffix(" no") for need in needs if need.endswith(" no")]
+        assert lacking == [need for need in schemas[name]["required"] if need not in values]
+        if lacking:
+            assert not thought
+            assert not reply.tool_calls
+            assert lacking[0].replace("_", " ") in reply.content
+            return
+        for index in range(max(map(len, values.values()), default=1)):
+            made.append((name, {key: (given * 2)[index] for key, given in values.items()}))
+    for (name, given), call in zip(made, reply.tool_calls, strict=True):
+        arguments = json.loads(call.arguments)
+        spelt = {key: v if isinstance(v, str) else json.dumps(v) for key, v in arguments.items()}
+        assert (name, given) == (call.name, spelt)
+
+
 @splits
 def test_thoughts_go_from_the_request_to_the_call(split):
     for example in take(TASK, split, 6, 2000):
         said = " ".join(message.content for message in example.messages if message.role == "user")
-        schemas = {tool.name: tool.parameters for tool in example.tools}
-        thought = example.demonstration.thinking.split("\n")
-        made: list[tuple[str, dict[str, str]]] = []
-        while thought:
-            deed = thought.pop(0)
-            assert deed in said
-            name = thought.pop(0).removeprefix("fits: ")
-            if name == "none" or name.endswith(" no"):
-                assert name == "none" or name.removesuffix(" no") in schemas
-                assert not example.reference["calls"]
-                break
-            assert name in schemas
-            values: dict[str, list[str]] = {}
-            while thought and (line := re.fullmatch(r"(.+): (\w+=.+)", thought[0])):
-                phrase, assigned = line.groups()
-                assert phrase in said
-                for part in assigned.split(", "):
-                    values.setdefault(part.split("=")[0], []).append(part.split("=")[1])
-                del thought[0]
-            if thought and thought[0].startswith("missing: "):
-                missing = thought.pop().removeprefix("missing: ")
-                assert missing in schemas[name]["required"]
-                assert missing not in values
-                assert not thought
-                assert not example.reference["calls"]
-                break
-            for index in range(max(map(len, values.values()), default=1)):
-                made.append((name, {key: (given * 2)[index] for key, given in values.items()}))
-        for (name, given), call in zip(made, example.reference["calls"], strict=True):
-            spelt = {key: v if isinstance(v, str) else json.dumps(v) for key, v in call["arguments"].items()}
-            assert (name, given) == (call["name"], spelt)
+        prove_thought(said, example.tools, example.demonstration)
+
+
+@splits
+def test_every_turn_of_a_session_is_demonstrated(split):
+    examples = take(SESSION, split, 1, 300)
+    prove_scores(SESSION, examples)
+    kinds = Counter()
+    for example in examples:
+        messages = [*example.messages, example.demonstration]
+        assert 2 <= len(messages) // 2 <= 10
+        for asked, reply in zip(messages[::2], messages[1::2], strict=True):
+            assert (asked.role, reply.role) == ("user", "assistant")
+            prove_thought(asked.content, example.tools, reply)
+            names = {tool.name for tool in example.tools}
+            assert {call.name for call in reply.tool_calls} <= names
+            last = reply.thinking.split("\n")[-1]
+            kinds["call" if reply.tool_calls else "lacks" if last.startswith("needs: ") else last[-4:]] += 1
+    shares = {kind: count / kinds.total() for kind, count in kinds.items()}
+    assert shares["call"] > 0.4
+    assert shares["lacks"] > 0.1
+    assert shares.pop("none") > 0.02
+    assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.2
+
+
+def test_sessions_of_the_splits_share_no_problem():
+    prove_splits(SESSION, 300)
+
+
+def test_a_tool_that_its_name_does_not_tell_is_thought_of_with_its_description():
+    replies = [example.demonstration for example in take(TASK, "train", 8, 1000)]
+    described = [reply for reply in replies if re.search(r"^fits: \S+ \(.+\.\)$", reply.thinking, re.M)]
+    assert len(described) > 20
 
 
 @splits
@@ -205,8 +248,8 @@ def test_every_situation_occurs():
     assert 0.15 < counts.count(0) / 2000 < 0.35
     assert counts.count(2) > 100
     assert sum(len(example.messages) == 3 for example in examples) > 50
-    for phrase in ("fits: none", " no", "missing: "):
-        assert sum(phrase in example.demonstration.thinking for example in examples) > 40
+    for line in ("fits: none", r"fits: .+ no", r"needs: .+ no"):
+        assert sum(bool(re.search(f"^{line}$", e.demonstration.thinking, re.M)) for e in examples) > 40
     assert sum(CASES.values()) == 100
 
 

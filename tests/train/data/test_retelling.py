@@ -12,13 +12,13 @@ from fulmen.train.configuration import TaskData
 from fulmen.train.data.retelling import Retelling
 from fulmen.train.data.vocabulary import word_pieces
 
-BOOKING = Example(
+REPAIR = Example(
     messages=(
-        Message(role="user", content="Book the table for Paris. The city is Paris; Table: HUH, 12 m."),
+        Message(role="user", content="Repair the meeting for Paris. The zone is Paris; Meeting: HUH, 12 m."),
         Message(
             role="assistant",
-            thinking="fits: book_table; city=Paris",
-            tool_calls=(ToolCall(id="call_1", name="book_table", arguments='{"city": "Paris"}'),),
+            thinking="fits: repair_meeting; zone=Paris",
+            tool_calls=(ToolCall(id="call_1", name="repair_meeting", arguments='{"zone": "Paris"}'),),
         ),
         Message(role="tool", content='{"title": "Paris"}', tool_call_id="call_1"),
     ),
@@ -26,9 +26,9 @@ BOOKING = Example(
     demonstration=Message(role="assistant", thinking="title: Paris", content="The title is Paris."),
     tools=(
         ToolSpec(
-            name="book_table",
-            description="Book a table.",
-            parameters={"type": "object", "properties": {"city": {"type": "string", "title": "City"}}},
+            name="repair_meeting",
+            description="Repair a meeting.",
+            parameters={"type": "object", "properties": {"zone": {"type": "string", "title": "Zone"}}},
         ),
     ),
 )
@@ -64,43 +64,50 @@ def everything_of(example):
 def test_a_word_becomes_the_same_word_wherever_it_stands():
     retelling, seen = Retelling(Vocabulary(), fraction=1.0), set()
     for key in range(40):
-        told = retelling.retell(BOOKING, key=str(key))
+        told = retelling.retell(REPAIR, key=str(key))
         deed, thing = told.tools[0].name.split("_")
-        [city] = told.tools[0].parameters["properties"]
+        [zone] = told.tools[0].parameters["properties"]
         place = re.search(r"for (\w+)\.", told.messages[0].content)[1]
         cap = deed.capitalize()
-        assert told.messages[0].content.startswith(f"{cap} the {thing} for {place}. The {city} is {place};")
+        assert told.messages[0].content.startswith(f"{cap} the {thing} for {place}. The {zone} is {place};")
         assert told.messages[0].content.endswith("12 m.")
-        assert told.messages[1].thinking == f"fits: {deed}_{thing}; {city}={place}"
-        assert json.loads(told.messages[1].tool_calls[0].arguments) == {city: place}
+        assert told.messages[1].thinking == f"fits: {deed}_{thing}; {zone}={place}"
+        assert json.loads(told.messages[1].tool_calls[0].arguments) == {zone: place}
         assert told.messages[1].tool_calls[0].name == f"{deed}_{thing}"
         assert told.messages[1].tool_calls[0].id == told.messages[2].tool_call_id == "call_1"
         assert told.tools[0].description == f"{cap} a {thing}."
         # formats of demonstrations and schemas stay
-        assert told.tools[0].parameters["properties"][city] == {"type": "string", "title": city.capitalize()}
+        assert told.tools[0].parameters["properties"][zone] == {"type": "string", "title": zone.capitalize()}
         assert told.demonstration.thinking == f"title: {place}"
         assert told.demonstration.content == f"The title is {place}."
-        seen |= {deed, thing, place, city}
-    assert {"book", "table", "Paris", "city"} < seen  # some words stay
+        seen |= {deed, thing, place, zone}
+    assert {"repair", "meeting", "Paris", "zone"} < seen  # some words stay
     assert {"paint", "Quito", "lens"} <= seen
     assert any(re.fullmatch("(lens|filter){2}", word) for word in seen)
 
 
 def test_words_in_camel_case_are_told_as_elsewhere():
-    messages = (Message(role="user", content="Book the table, HUH or bookTable."),)
+    messages = (Message(role="user", content="Repair the meeting, HUH or repairMeeting."),)
     seen = set()
     for key in range(40):
         retelling = Retelling(Vocabulary(), fraction=1.0)
-        told = retelling.retell(dataclasses.replace(BOOKING, messages=messages, tools=()), key=str(key))
+        told = retelling.retell(dataclasses.replace(REPAIR, messages=messages, tools=()), key=str(key))
         deed, thing = re.fullmatch(r"(\w+) the (\w+), HUH or \w+\.", told.messages[0].content).groups()
         assert told.messages[0].content.endswith(f" or {deed.lower()}{thing.capitalize()}.")
         seen.add(thing)
     assert len(seen) > 2
 
 
+def test_requests_for_everyday_tools_keep_their_words():
+    content = "Wake me at 7. Cancel the order, turn on the light."
+    example = dataclasses.replace(REPAIR, messages=(Message(role="user", content=content),), tools=())
+    for key in range(40):
+        assert Retelling(Vocabulary(), fraction=1.0).retell(example, key=str(key)).messages[0].content == content
+
+
 def test_choices_that_requests_spell_otherwise_keep_their_words():
     content = "Pay the price in EUR or euros, every_day or daily."
-    example = dataclasses.replace(BOOKING, messages=(Message(role="user", content=content),), tools=())
+    example = dataclasses.replace(REPAIR, messages=(Message(role="user", content=content),), tools=())
     for key in range(40):
         told = Retelling(Vocabulary(), fraction=1.0).retell(example, key=str(key)).messages[0].content
         assert told.endswith("the price in EUR or euros, every_day or daily.")
@@ -108,10 +115,10 @@ def test_choices_that_requests_spell_otherwise_keep_their_words():
 
 def test_a_fraction_of_the_problems_is_retold_and_alike_for_a_key():
     retelling = Retelling(Vocabulary(), fraction=0.5)
-    told = [retelling.retell(BOOKING, key=str(key)) for key in range(200)]
-    assert 70 < sum(example is not BOOKING for example in told) < 130
-    assert told == [retelling.retell(BOOKING, key=str(key)) for key in range(200)]
-    assert all(Retelling(Vocabulary(), fraction=0.0).retell(BOOKING, key=str(key)) is BOOKING for key in range(9))
+    told = [retelling.retell(REPAIR, key=str(key)) for key in range(200)]
+    assert 70 < sum(example is not REPAIR for example in told) < 130
+    assert told == [retelling.retell(REPAIR, key=str(key)) for key in range(200)]
+    assert all(Retelling(Vocabulary(), fraction=0.0).retell(REPAIR, key=str(key)) is REPAIR for key in range(9))
 
 
 def test_a_vocabulary_without_words_leaves_problems_as_they_are():
@@ -120,7 +127,7 @@ def test_a_vocabulary_without_words_leaves_problems_as_they_are():
         token_bytes = tuple(bytes([i]) for i in range(256))
 
     assert word_pieces(Bytes()) == [chr(i) for i in range(128) if chr(i).isalnum()]
-    assert Retelling(Bytes(), fraction=1.0).retell(BOOKING, key="1") is BOOKING
+    assert Retelling(Bytes(), fraction=1.0).retell(REPAIR, key="1") is REPAIR
 
 
 @pytest.mark.parametrize("task", ["tool_calls", "tool_results", "document_search", "reading", "recall_256", "repeat"])

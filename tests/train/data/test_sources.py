@@ -67,6 +67,7 @@ def problems(writing, *, length=200, train_on="replies", seed=5, later_turns=0.0
         writing,
         length=length,
         train_on=train_on,
+        keep_thinking=False,
         seed=seed,
         earlier=earlier,
         retelling=Retelling(writing.tokenizer, fraction=0.5),
@@ -120,6 +121,25 @@ def test_every_token_of_a_document_is_predicted_once_an_epoch(tmp_path, lengths)
             assert not sample.mask[0]
             assert sample.token_ids == tuple(range(sample.token_ids[0], sample.token_ids[0] + len(sample.token_ids)))
             assert sample.weights == tuple(map(float, sample.mask))
+
+
+@pytest.mark.parametrize("keep_thinking", [False, True])
+def test_earlier_replies_are_trained_where_they_keep_their_thinking(writing, keep_thinking):
+    class Dialogue(Addition):
+        def examples(self, split, seed):
+            for example in super().examples(split, seed):
+                earlier = Message(role="assistant", thinking="easy", content="fine")
+                yield dataclasses.replace(example, messages=(*example.messages, earlier, *example.messages))
+
+    stage = StageTable(
+        name="s", length=200, tokens=1000, tokens_per_step=200, tokens_per_micro_batch=200,
+        optimizer=OptimizerSettings(learning_rate=1e-3),
+        data=(TaskData(tasks={"dialogue": 1.0}, keep_thinking=keep_thinking),),
+    )  # fmt: skip
+    sample = open_data(stage, writing, {"dialogue": Dialogue}, seed=1, cache=Path()).next()
+    trained = [id for id, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
+    assert ("easy" in writing.tokenizer.decode(trained)) == keep_thinking
+    assert ("fine" in writing.tokenizer.decode(trained)) == keep_thinking
 
 
 def test_two_processes_write_the_same_store_at_the_same_moment(tmp_path, monkeypatch):
