@@ -46,10 +46,8 @@ def test_verdicts_alone_are_trained_and_tell_whether_a_name_is_of_a_deed(writing
         question, _, *lines = text.split("\n")[:-1]
         names = [line.removeprefix("fits: ").removesuffix(" no") for line in lines[1::2]]
         assert sorted(question.removeprefix("Which fit? ").split(", ")) == sorted(names)
-        assert re.sub(" no\n", "x", writing.tokenizer.decode(trained)).count("x") == sum(
-            " no" in x for x in lines[1::2]
-        )
-        assert len(re.findall("\n", writing.tokenizer.decode(trained))) == len(lines) // 2
+        ends = (" no\n" if line.endswith(" no") else "\n" for line in lines[1::2])
+        assert writing.tokenizer.decode(trained) == "".join(ends)
         for deed, line in zip(lines[::2], lines[1::2], strict=True):
             name, refused, _ = re.fullmatch(r"fits: (\S+?)( no)?()", line).groups()
             verb, thing = re.fullmatch(r"(\S+) (?:a|the|my) (\S+)", deed).groups()
