@@ -109,9 +109,11 @@ def test_every_turn_of_a_session_is_demonstrated(split):
     for example in examples:
         messages = [*example.messages, example.demonstration]
         assert 2 <= len(messages) // 2 <= 10
+        said = ""
         for asked, reply in zip(messages[::2], messages[1::2], strict=True):
             assert (asked.role, reply.role) == ("user", "assistant")
-            prove_thought(asked.content, example.tools, reply)
+            said += asked.content + "\n"
+            prove_thought(said, example.tools, reply)
             names = {tool.name for tool in example.tools}
             assert {call.name for call in reply.tool_calls} <= names
             last = reply.thinking.split("\n")[-1]

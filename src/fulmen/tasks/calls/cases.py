@@ -1,7 +1,7 @@
 """The situations in which tools are given: one is wanted, two are, one lacks an argument, or none fits."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,9 +43,14 @@ class Turn:
     reply: Message
     reference: dict[str, Any]
 
-    def example(self, specs: Sequence[ToolSpec]) -> Example:
-        """As an example of its own."""
-        return Example(messages=said(self.text), tools=tuple(specs), reference=self.reference, demonstration=self.reply)
+
+def conversation(turns: Iterable[Turn], specs: Sequence[ToolSpec]) -> Example:
+    """Turns one after the other; the last one is what is to be done."""
+    *earlier, last = turns
+    before = (message for turn in earlier for message in (*said(turn.text), turn.reply))
+    return Example(
+        messages=(*before, *said(last.text)), tools=tuple(specs), reference=last.reference, demonstration=last.reply
+    )
 
 
 def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool]) -> Turn:
@@ -61,16 +66,38 @@ def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool]) 
     return _calling(text, calls)
 
 
-def incomplete_turn(rng: random.Random, split: Split, tool: InventedTool) -> Turn:
-    """A request for a tool that leaves out one of its `can_lack`, which is asked for."""
-    missing = rng.choice(can_lack(tool))
+def twice_turn(rng: random.Random, split: Split, tool: InventedTool) -> Turn | None:
+    """A request for two calls that differ in one value, in its order; None if the tool has no value of that kind."""
     values = draw_values(rng, split, tool)
-    del values[missing]
-    request = phrase_request(rng, tool, values)
-    given = plain_values(values)
-    thoughts = [*chosen(request.deed, tool.shown), *phrased(request, [given]), needed(tool.required, given)]
+    doubled = [p for p in tool.parameters if p.kind in _TWICE and p.name in values]
+    if not doubled:
+        return None
+    parameter = rng.choice(doubled)
+    one = two = parameter.draw(rng, split)
+    while one == two:
+        two = parameter.draw(rng, split)
+    both = Value(json="", text=f"{one.text} and {two.text}")
+    request = phrase_request(rng, tool, {**values, parameter.name: both})
+    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request) for value in (one, two)]
+    return _calling(request.text, calls)
+
+
+def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool) -> tuple[Turn, Turn]:
+    """A request that leaves out one of what the tool `can_lack`, which is asked for; and the answer, with the call."""
+    missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
+    given = {name: value for name, value in values.items() if name != missing}
+    request = phrase_request(rng, tool, given)
+    thoughts = [
+        *chosen(request.deed, tool.shown),
+        *phrased(request, [plain_values(given)]),
+        needed(tool.required, given),
+    ]
     label = missing.replace("_", " ")
-    return _saying(request.text, thoughts, _question(label), [label])
+    asking = _saying(request.text, thoughts, f"What {'are' if label.endswith('s') else 'is'} the {label}?", [label])
+    form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
+    answer = form.format(label=label, value=values[missing].text)
+    whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
+    return asking, _calling(answer, [PlannedCall.of(tool, values, whole)])
 
 
 def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, tools: Sequence[InventedTool]) -> Turn:
@@ -93,7 +120,7 @@ def can_lack(tool: InventedTool) -> list[str]:
 
 def _one_call(rng: random.Random, split: Split) -> Example:
     tools, tool = draw_tools(rng, split)
-    return call_turn(rng, split, [tool]).example(told(rng, split, tools))
+    return conversation([call_turn(rng, split, [tool])], told(rng, split, tools))
 
 
 def _several_tools(rng: random.Random, split: Split) -> Example:
@@ -101,52 +128,32 @@ def _several_tools(rng: random.Random, split: Split) -> Example:
     tools, first = draw_tools(rng, split, least=2)
     others = rng.sample([tool for tool in tools if tool is not first], len(tools) - 1)
     wanted = [first, *others[: 1 if split == "test" else 3]]
-    return call_turn(rng, split, wanted).example(told(rng, split, tools))
+    return conversation([call_turn(rng, split, wanted)], told(rng, split, tools))
 
 
 def _same_tool_twice(rng: random.Random, split: Split) -> Example:
-    """Two calls that differ in one value, in the order of the request."""
     while True:
         tools, tool = draw_tools(rng, split)
-        values = draw_values(rng, split, tool)
-        doubled = [p for p in tool.parameters if p.kind in _TWICE and p.name in values]
-        if not doubled:
-            continue
-        parameter = rng.choice(doubled)
-        one, two = parameter.draw(rng, split), parameter.draw(rng, split)
-        if one != two:
-            break
-    both = Value(json="", text=f"{one.text} and {two.text}")
-    request = phrase_request(rng, tool, {**values, parameter.name: both})
-    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request) for value in (one, two)]
-    return _calling(request.text, calls).example(told(rng, split, tools))
+        if turn := twice_turn(rng, split, tool):
+            return conversation([turn], told(rng, split, tools))
 
 
 def _follow_up(rng: random.Random, split: Split) -> Example:
     """The user gives what was missing; the call is made of both messages."""
     tools, tool = _draw_tool_that_can_lack(rng, split)
-    missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
-    label = missing.replace("_", " ")
-    form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
-    answer = form.format(label=label, value=values[missing].text)
-    request = phrase_request(rng, tool, {name: value for name, value in values.items() if name != missing})
-    whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    turn = _calling(answer, [PlannedCall.of(tool, values, whole)])
-    asked = (*said(request.text), Message(role="assistant", content=_question(label)))
-    example = turn.example(told(rng, split, tools))
-    return replace(example, messages=(*asked, *example.messages))
+    return conversation(incomplete_turns(rng, split, tool), told(rng, split, tools))
 
 
 def _missing(rng: random.Random, split: Split) -> Example:
     tools, tool = _draw_tool_that_can_lack(rng, split)
-    return incomplete_turn(rng, split, tool).example(told(rng, split, tools))
+    return conversation(incomplete_turns(rng, split, tool)[:1], told(rng, split, tools))
 
 
 def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
     turn = refused_turn(rng, split, wanted, [tool for tool in tools if tool is not wanted])
-    return turn.example([spec for spec in told(rng, split, tools) if spec.name != wanted.name])
+    return conversation([turn], [spec for spec in told(rng, split, tools) if spec.name != wanted.name])
 
 
 def _arithmetic(rng: random.Random, split: Split) -> Example:
@@ -159,11 +166,11 @@ def _arithmetic(rng: random.Random, split: Split) -> Example:
     result = str(worked.result)
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
     thoughts = [*chosen(beginning(text), None), worked.text]
-    return _saying(text, thoughts, result, [result]).example(specs)
+    return conversation([_saying(text, thoughts, result, [result])], specs)
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
-    return small_talk_turn(rng, split).example(told(rng, split, draw_tools(rng, split)[0]))
+    return conversation([small_talk_turn(rng, split)], told(rng, split, draw_tools(rng, split)[0]))
 
 
 CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
@@ -187,10 +194,6 @@ def _draw_tool_that_can_lack(rng: random.Random, split: Split) -> tuple[list[Inv
         tools, tool = draw_tools(rng, split)
         if can_lack(tool):
             return tools, tool
-
-
-def _question(label: str) -> str:
-    return f"What {'are' if label.endswith('s') else 'is'} the {label}?"
 
 
 def _calling(text: str, calls: Sequence[PlannedCall]) -> Turn:

@@ -2,23 +2,31 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.call_task import score_calls
-from fulmen.tasks.calls.cases import Turn, call_turn, can_lack, incomplete_turn, refused_turn, small_talk_turn
-from fulmen.tasks.calls.situation import draw_tools, said
+from fulmen.tasks.calls.cases import (
+    Turn,
+    call_turn,
+    can_lack,
+    conversation,
+    incomplete_turns,
+    refused_turn,
+    small_talk_turn,
+    twice_turn,
+)
+from fulmen.tasks.calls.situation import draw_tools
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 
 _MOST_TURNS = 10
-_TURNS = {"call": 50, "refused": 28, "incomplete": 17, "talk": 5}
+_TURNS = {"call": 35, "several": 10, "twice": 8, "refused": 28, "incomplete": 15, "talk": 4}
 """How many of a hundred turns want what."""
 
 
 class ToolSessionTask:
-    """Up to ten turns of a conversation with up to five tools: calls, requests that lack something, and refusals."""
+    """Up to ten turns of a conversation with up to five tools: calls, questions for what is missing, refusals."""
 
     name = "tool_sessions"
 
@@ -27,26 +35,28 @@ class ToolSessionTask:
         rng = random_source(self.name, split, seed)
         while True:
             tools, _ = draw_tools(rng, split, least=rng.randint(1, 5))
-            *earlier, last = (_draw_turn(rng, split, tools) for _ in range(rng.randint(2, _MOST_TURNS)))
-            example = last.example([tool.spec() for tool in tools])
-            before = tuple(message for turn in earlier for message in (*said(turn.text), turn.reply))
-            yield replace(example, messages=(*before, *example.messages))
+            count, turns = rng.randint(2, _MOST_TURNS), list[Turn]()
+            while len(turns) < count:
+                turns += _draw_turns(rng, split, tools)
+            yield conversation(turns[:count], [tool.spec() for tool in tools])
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for exactly what the last turn wants, as `tool_calls` scores it."""
         return score_calls(example, reply)
 
 
-def _draw_turn(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Turn:
+def _draw_turns(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Sequence[Turn]:
     (kind,) = rng.choices(list(_TURNS), list(_TURNS.values()))
     lacking = [tool for tool in tools if can_lack(tool)]
     if kind == "talk":
-        return small_talk_turn(rng, split)
+        return [small_talk_turn(rng, split)]
     if kind == "refused":
-        return refused_turn(rng, split, _draw_other(rng, split, tools), tools)
+        return [refused_turn(rng, split, _draw_other(rng, split, tools), tools)]
     if kind == "incomplete" and lacking:
-        return incomplete_turn(rng, split, rng.choice(lacking))
-    return call_turn(rng, split, rng.sample(tools, 2 if len(tools) > 1 and rng.random() < 0.2 else 1))
+        return incomplete_turns(rng, split, rng.choice(lacking))[: rng.choice((1, 1, 2))]
+    if kind == "twice" and (turn := twice_turn(rng, split, rng.choice(tools))):
+        return [turn]
+    return [call_turn(rng, split, rng.sample(tools, 2 if kind == "several" and len(tools) > 1 else 1))]
 
 
 def _draw_other(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> InventedTool:
