@@ -4,11 +4,12 @@ import json
 import random
 from collections.abc import Iterator
 
-from fulmen.chat.message import Message
+from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.call_task import score_calls
 from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
-from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, said
+from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import JsonValue
 from fulmen.tasks.lexicon import random_source, split_of
 from fulmen.tasks.task import Example, Score, Split
@@ -39,17 +40,24 @@ class CalculatorTask:
             spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
             text = rng.choice(_REQUESTS).format(spoken)
             messages = said(text)
-            others = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
-            tools = [CALCULATOR, *others[: rng.randint(0, 2)]]
-            tools = rng.sample(tools, len(tools))
+            others = [tool for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
+            tools: list[ToolSpec | InventedTool] = [CALCULATOR, *others[: rng.randint(0, 2)]]
+            offer = Offer.of(rng.sample(tools, len(tools)))
             request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
             given: dict[str, JsonValue] = {"expression": expression}
-            call = calling([PlannedCall(tool=CALCULATOR.name, needs=["expression"], arguments=given, request=request)])
+            planned = PlannedCall(
+                tool=CALCULATOR.name,
+                tried=offer.until(CALCULATOR.name),
+                needs=["expression"],
+                arguments=given,
+                request=request,
+            )
+            call = calling([planned])
             if rng.random() < 0.5:
                 reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
-                yield Example(messages=messages, tools=tuple(tools), reference=reference, demonstration=call)
+                yield Example(messages=messages, tools=offer.specs, reference=reference, demonstration=call)
             else:
-                yield after_result(messages, tuple(tools), call, _outcome(rng, expression))
+                yield after_result(messages, offer.specs, call, _outcome(rng, expression))
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for the call with the expression sign by sign, and after it for the result."""

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.message import Message
 from fulmen.tasks.calls.requests import beginning, phrase_request, without_end
 from fulmen.tasks.calls.situation import (
+    Offer,
     PlannedCall,
     calling,
     chosen,
     draw_tools,
     draw_values,
-    nearest,
     needed,
     phrased,
     plain_values,
@@ -44,21 +44,21 @@ class Turn:
     reference: dict[str, Any]
 
 
-def conversation(turns: Iterable[Turn], specs: Sequence[ToolSpec]) -> Example:
+def conversation(turns: Iterable[Turn], offer: Offer) -> Example:
     """Turns one after the other; the last one is what is to be done."""
     *earlier, last = turns
     before = (message for turn in earlier for message in (*said(turn.text), turn.reply))
     return Example(
-        messages=(*before, *said(last.text)), tools=tuple(specs), reference=last.reference, demonstration=last.reply
+        messages=(*before, *said(last.text)), tools=offer.specs, reference=last.reference, demonstration=last.reply
     )
 
 
-def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool]) -> Turn:
+def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool], offer: Offer) -> Turn:
     """A request for each of these tools, with all that they require."""
     calls = []
     for tool in wanted:
         values = draw_values(rng, split, tool)
-        calls.append(PlannedCall.of(tool, values, phrase_request(rng, tool, values)))
+        calls.append(PlannedCall.of(tool, values, phrase_request(rng, tool, values), offer))
     text, *more = (call.request.text for call in calls)
     for following in more:
         end = "" if text.endswith((".", "?")) else "."
@@ -66,7 +66,7 @@ def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool]) 
     return _calling(text, calls)
 
 
-def twice_turn(rng: random.Random, split: Split, tool: InventedTool) -> Turn | None:
+def twice_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offer) -> Turn | None:
     """A request for two calls that differ in one value, in its order; None if the tool has no value of that kind."""
     values = draw_values(rng, split, tool)
     doubled = [p for p in tool.parameters if p.kind in _TWICE and p.name in values]
@@ -78,17 +78,17 @@ def twice_turn(rng: random.Random, split: Split, tool: InventedTool) -> Turn | N
         two = parameter.draw(rng, split)
     both = Value(json="", text=f"{one.text} and {two.text}")
     request = phrase_request(rng, tool, {**values, parameter.name: both})
-    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request) for value in (one, two)]
+    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request, offer) for value in (one, two)]
     return _calling(request.text, calls)
 
 
-def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool) -> tuple[Turn, Turn]:
+def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer: Offer) -> tuple[Turn, Turn]:
     """A request that leaves out one of what the tool `can_lack`, which is asked for; and the answer, with the call."""
     missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
     given = {name: value for name, value in values.items() if name != missing}
     request = phrase_request(rng, tool, given)
     thoughts = [
-        *chosen(request.deed, tool.shown),
+        *chosen(request.deed, offer.until(tool.name), fits=True),
         *phrased(request, [plain_values(given)]),
         needed(tool.required, given),
     ]
@@ -97,20 +97,20 @@ def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool) -> tu
     form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
     answer = form.format(label=label, value=values[missing].text)
     whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    return asking, _calling(answer, [PlannedCall.of(tool, values, whole)])
+    return asking, _calling(answer, [PlannedCall.of(tool, values, whole, offer)])
 
 
-def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, tools: Sequence[InventedTool]) -> Turn:
-    """A request for a tool that is none of the given ones, of which the nearest is named and refused."""
+def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, offer: Offer) -> Turn:
+    """A request for a tool that is none of the given ones."""
     request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
-    thoughts = chosen(request.deed, None, nearest=(nearest(wanted, tools) or tools[0]).shown)
+    thoughts = chosen(request.deed, offer.shown, fits=False)
     return _saying(request.text, thoughts, rng.choice(_NO_TOOL_FITS), _REFUSALS)
 
 
 def small_talk_turn(rng: random.Random, split: Split) -> Turn:
     """Words that want no tool."""
     talk = draw_small_talk(rng, split, ("courtesies", "self"))
-    return _saying(talk.said, chosen(beginning(talk.said), None), talk.reply, talk.keys[0].split("|"))
+    return _saying(talk.said, chosen(beginning(talk.said), [], fits=False), talk.reply, talk.keys[0].split("|"))
 
 
 def can_lack(tool: InventedTool) -> list[str]:
@@ -120,7 +120,8 @@ def can_lack(tool: InventedTool) -> list[str]:
 
 def _one_call(rng: random.Random, split: Split) -> Example:
     tools, tool = draw_tools(rng, split)
-    return conversation([call_turn(rng, split, [tool])], told(rng, split, tools))
+    offer = told(rng, split, tools)
+    return conversation([call_turn(rng, split, [tool], offer)], offer)
 
 
 def _several_tools(rng: random.Random, split: Split) -> Example:
@@ -128,45 +129,45 @@ def _several_tools(rng: random.Random, split: Split) -> Example:
     tools, first = draw_tools(rng, split, least=2)
     others = rng.sample([tool for tool in tools if tool is not first], len(tools) - 1)
     wanted = [first, *others[: 1 if split == "test" else 3]]
-    return conversation([call_turn(rng, split, wanted)], told(rng, split, tools))
+    offer = told(rng, split, tools)
+    return conversation([call_turn(rng, split, wanted, offer)], offer)
 
 
 def _same_tool_twice(rng: random.Random, split: Split) -> Example:
     while True:
         tools, tool = draw_tools(rng, split)
-        if turn := twice_turn(rng, split, tool):
-            return conversation([turn], told(rng, split, tools))
+        offer = told(rng, split, tools)
+        if turn := twice_turn(rng, split, tool, offer):
+            return conversation([turn], offer)
 
 
 def _follow_up(rng: random.Random, split: Split) -> Example:
     """The user gives what was missing; the call is made of both messages."""
-    tools, tool = _draw_tool_that_can_lack(rng, split)
-    return conversation(incomplete_turns(rng, split, tool), told(rng, split, tools))
+    return _incomplete(rng, split, turns=2)
 
 
 def _missing(rng: random.Random, split: Split) -> Example:
-    tools, tool = _draw_tool_that_can_lack(rng, split)
-    return conversation(incomplete_turns(rng, split, tool)[:1], told(rng, split, tools))
+    return _incomplete(rng, split, turns=1)
 
 
 def _no_tool(rng: random.Random, split: Split) -> Example:
     """A request for a tool that is not there, though another may resemble it."""
     tools, wanted = draw_tools(rng, split, least=2)
-    turn = refused_turn(rng, split, wanted, [tool for tool in tools if tool is not wanted])
-    return conversation([turn], [spec for spec in told(rng, split, tools) if spec.name != wanted.name])
+    offer = told(rng, split, [tool for tool in tools if tool is not wanted])
+    return conversation([refused_turn(rng, split, wanted, offer)], offer)
 
 
 def _arithmetic(rng: random.Random, split: Split) -> Example:
     """A small sum that the model can do itself, and no tool that could."""
-    specs: list[ToolSpec] = []
-    while not specs:
-        specs = [tool.spec() for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
+    tools: list[InventedTool] = []
+    while not tools:
+        tools = [tool for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
     high, low = sorted((rng.randint(1, 99), rng.randint(1, 99)), reverse=True)
     problem, worked = rng.choice(((f"{low} + {high}", add(low, high)), (f"{high} - {low}", subtract(high, low))))
     result = str(worked.result)
     text = rng.choice(("What is {}?", "How much is {}?", "{} = ?", "Quick: {}?")).format(problem)
-    thoughts = [*chosen(beginning(text), None), worked.text]
-    return conversation([_saying(text, thoughts, result, [result])], specs)
+    thoughts = [*chosen(beginning(text), [], fits=False), worked.text]
+    return conversation([_saying(text, thoughts, result, [result])], Offer.of(tools))
 
 
 def _small_talk(rng: random.Random, split: Split) -> Example:
@@ -189,11 +190,12 @@ TRAINED_CASES = {**CASES, _several_tools: 25}
 """The shares in training, where requests for several tools teach most per token."""
 
 
-def _draw_tool_that_can_lack(rng: random.Random, split: Split) -> tuple[list[InventedTool], InventedTool]:
+def _incomplete(rng: random.Random, split: Split, *, turns: int) -> Example:
     while True:
         tools, tool = draw_tools(rng, split)
         if can_lack(tool):
-            return tools, tool
+            offer = told(rng, split, tools)
+            return conversation(incomplete_turns(rng, split, tool, offer)[:turns], offer)
 
 
 def _calling(text: str, calls: Sequence[PlannedCall]) -> Turn:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import Request, beginning, without_end
-from fulmen.tasks.calls.situation import PlannedCall, calling, document_specs, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, document_specs, draw_tools, said
+from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
 from fulmen.tasks.reading.world import World, draw_world
@@ -63,16 +64,23 @@ class DocumentSearchTask:
             query = searched(question.text)
             text = rng.choice(_OPENINGS).format(question.text)
             messages = said(text)
-            tools = _draw_tools(rng, split)
+            offer = _draw_offer(rng, split)
             request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
-            call = calling([PlannedCall(tool=_SEARCH, needs=["query"], arguments={"query": query}, request=request)])
+            planned = PlannedCall(
+                tool=_SEARCH,
+                tried=offer.until(_SEARCH),
+                needs=["query"],
+                arguments={"query": query},
+                request=request,
+            )
+            call = calling([planned])
             if rng.random() < 1 / 3:
-                yield Example(messages=messages, tools=tools, reference={"query": query}, demonstration=call)
+                yield Example(messages=messages, tools=offer.specs, reference={"query": query}, demonstration=call)
             else:
                 found, cited, reply = _draw_findings(rng, split, world, question, query)
                 yield Example(
                     messages=(*messages, call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
-                    tools=tools,
+                    tools=offer.specs,
                     reference={
                         "answer": question.answer if cited else NOT_FOUND.rstrip("."),
                         "cited": [cited] if cited else [],
@@ -107,12 +115,14 @@ def searched(question: str) -> str:
     return " ".join(word for word in question.rstrip("?.").split() if word.lower() not in _NOT_SEARCHED)
 
 
-def _draw_tools(rng: random.Random, split: Split) -> tuple[ToolSpec, ...]:
+def _draw_offer(rng: random.Random, split: Split) -> Offer:
     search, read = document_specs()
-    tools = [search, *([read] if rng.random() < 0.6 else []), *([CALCULATOR] if rng.random() < 0.3 else [])]
+    tools: list[ToolSpec | InventedTool] = [search]
+    tools += [read] if rng.random() < 0.6 else []
+    tools += [CALCULATOR] if rng.random() < 0.3 else []
     if rng.random() < 0.4:
-        tools += [tool.spec() for tool in draw_tools(rng, split)[0][:2]]
-    return tuple(rng.sample(tools, len(tools)))
+        tools += draw_tools(rng, split)[0][:2]
+    return Offer.of(rng.sample(tools, len(tools)))
 
 
 def _draw_findings(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import PlannedCall, calling, draw_tools, draw_values, said
+from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, draw_values, said
 from fulmen.tasks.calls.tools import labels
 from fulmen.tasks.calls.values import KINDS, JsonValue
 from fulmen.tasks.lexicon import random_source
@@ -70,9 +70,9 @@ class ToolResultTask:
             text = request.text
             if outcome.question:
                 text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
-            specs = tuple(tool.spec() for tool in tools)
-            call = calling([PlannedCall.of(tool, values, request)])
-            yield after_result(said(text), specs, call, outcome)
+            offer = Offer.of(tools)
+            call = calling([PlannedCall.of(tool, values, request, offer)])
+            yield after_result(said(text), offer.specs, call, outcome)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for a reply in words that says what the result says, and no other value of it."""

@@ -4,13 +4,14 @@ A demonstration thinks before it writes a call as JSON. It says what is to be do
 through the request phrase by phrase:
 
     Book a table
+    fits: cancel_table no
     fits: book_table
     for four people: people=4
     in Paris: city=Paris
     needs: city, people
 
-Where only `cancel_table` is there, `fits: cancel_table no` follows the deed. Where nobody said how many people come, it
-ends with `needs: city, people no`, and the reply asks for them.
+The tools are gone through in their order until one fits; where none does, the reply says so. Where nobody said how many
+people come, the thought ends with `needs: city, people no`, and the reply asks for them.
 
 So each step stands on what was written last, and a model that can do little more than find and copy gets there. The
 order of the arguments, which is the schema's, is left to the call, where the grammar knows it.
@@ -18,7 +19,7 @@ order of the arguments, which is the schema's, is left to the call, where the gr
 
 import json
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -57,16 +58,39 @@ def document_specs() -> tuple[ToolSpec, ToolSpec]:
     return search, read
 
 
-def told(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> list[ToolSpec]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """The tools that a model is told of, in this order, and how thoughts name them.
+
+    Example: `Offer.of([tool, CALCULATOR]).until("calculator")`.
+    """
+
+    specs: tuple[ToolSpec, ...]
+    shown: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tools: Iterable[InventedTool | ToolSpec]) -> "Offer":
+        """Offer tools in their order."""
+        tools = list(tools)
+        return cls(
+            specs=tuple(tool.spec() if isinstance(tool, InventedTool) else tool for tool in tools),
+            shown=tuple(tool.shown if isinstance(tool, InventedTool) else tool.name for tool in tools),
+        )
+
+    def until(self, name: str) -> tuple[str, ...]:
+        """How thoughts name the tools up to the one of this name."""
+        return self.shown[: [spec.name for spec in self.specs].index(name) + 1]
+
+
+def told(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Offer:
     """The tools as the model is told of them; in training, built-in ones that nobody wants stand among some.
 
     Their own tasks always want them, and a model that saw them nowhere else would call them whatever is asked.
     """
-    specs = [tool.spec() for tool in tools]
     if split == "test" or rng.random() < 0.85 or any(tool.purpose in _LIKE_BUILT_IN for tool in tools):
-        return specs
+        return Offer.of(tools)
     built_in = rng.sample((*document_specs(), CALCULATOR), rng.choice((1, 2, 3)))
-    return rng.sample([*specs, *built_in], len(specs) + len(built_in))
+    return Offer.of(rng.sample([*tools, *built_in], len(tools) + len(built_in)))
 
 
 def draw_values(rng: random.Random, split: Split, tool: InventedTool) -> dict[str, Value]:
@@ -87,26 +111,30 @@ class PlannedCall:
     Example::
 
         PlannedCall(
-            tool="book_table", needs=("city",), arguments={"city": "Paris", "people": 4}, request=request
+            tool="book_table",
+            tried=("cancel_table", "book_table"),
+            needs=("city",),
+            arguments={"city": "Paris", "people": 4},
+            request=request,
         )
     """
 
     tool: str
+    tried: Sequence[str]
+    """The tools that thoughts go through until this one."""
     needs: Sequence[str]
     """What the tool's schema requires."""
     arguments: Mapping[str, JsonValue]
     """In the order of the schema."""
     request: Request
     """Of one request for two calls of the same tool, both hold it."""
-    shown: str = ""
-    """How thoughts name the tool, if not by its name."""
 
     @classmethod
-    def of(cls, tool: InventedTool, values: Mapping[str, Value], request: Request) -> "PlannedCall":
+    def of(cls, tool: InventedTool, values: Mapping[str, Value], request: Request, offer: Offer) -> "PlannedCall":
         """The call of an invented tool with these values."""
         return cls(
             tool=tool.name,
-            shown=tool.shown,
+            tried=offer.until(tool.name),
             needs=tool.required,
             arguments=plain_values(values),
             request=request,
@@ -119,7 +147,7 @@ def calling(calls: Sequence[PlannedCall]) -> Message:
     for request, group in groupby(calls, key=lambda call: call.request):
         of_one_request = list(group)
         first = of_one_request[0]
-        thoughts += chosen(request.deed, first.shown or first.tool)
+        thoughts += chosen(request.deed, first.tried, fits=True)
         thoughts += phrased(request, [call.arguments for call in of_one_request])
         thoughts.append(needed(first.needs, first.arguments))
     written = tuple(
@@ -129,19 +157,13 @@ def calling(calls: Sequence[PlannedCall]) -> Message:
     return Message(role="assistant", thinking="\n".join(thoughts), tool_calls=written)
 
 
-def chosen(deed: str, tool: str | None, *, nearest: str | None = None) -> list[str]:
-    """The lines of thought that name the tool for a deed, or the nearest there is and that it is not for that, or none.
+def chosen(deed: str, tried: Sequence[str], *, fits: bool) -> list[str]:
+    """The lines of thought that go through tools for a deed; whether the last one fits, all before it do not.
 
-    Whether a name is that of the deed is seen best when it stands beside it, so it is named first and then refused.
+    Whether a name is that of the deed is seen best when it stands below it; to look for the right one is hard.
     """
-    return [deed, f"fits: {tool or (f'{nearest} no' if nearest else 'none')}"]
-
-
-def nearest(wanted: InventedTool, tools: Sequence[InventedTool]) -> InventedTool | None:
-    """The first tool that shares its thing with a wanted one, or else its deed."""
-    same_thing = [tool for tool in tools if wanted.thing and tool.thing.split()[-1:] == wanted.thing.split()[-1:]]
-    same_deed = [tool for tool in tools if wanted.deed and tool.deed == wanted.deed]
-    return next(iter((*same_thing, *same_deed)), None)
+    refused = [f"fits: {name} no" for name in (tried[:-1] if fits else tried)]
+    return [deed, *refused, *([f"fits: {tried[-1]}"] if fits else [] if tried else ["fits: none"])]
 
 
 def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:

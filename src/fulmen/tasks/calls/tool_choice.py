@@ -5,17 +5,17 @@ from collections.abc import Iterator, Sequence
 
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import chosen, nearest
+from fulmen.tasks.calls.situation import chosen
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 
-_MOST_NAMES = 10
+_MOST_NAMES = 6
 _QUESTIONS = ("{names}\n\n{deeds}", "Tools: {names}\nWhat is for this?\n{deeds}", "{deeds}\n\nWhich of these? {names}")
 
 
 class ToolChoiceTask:
-    """Up to 10 names of tools, and deeds: each is that of a name, or resembles one, or is none's."""
+    """Up to 6 names of tools, and deeds: each is that of a name, or resembles one, or is none's."""
 
     name = "tool_choice"
 
@@ -28,16 +28,17 @@ class ToolChoiceTask:
                 tool = _draw(rng, split, list(given.values()))
                 given.setdefault(tool.name, tool)
             tools = list(given.values())
-            wanted = rng.sample(tools, rng.randint(1, len(tools)))
-            wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 3))]
+            wanted = rng.sample(tools, rng.randint(1, min(4, len(tools))))
+            wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 2))]
             rng.shuffle(wanted)
             deeds = [phrase_request(rng, tool, {}).deed for tool in wanted]
             names = [tool.name if tool.name in given else None for tool in wanted]
             text = rng.choice(_QUESTIONS).format(names=", ".join(given), deeds="\n".join(deeds))
+            order = list(given)
             lines = [
                 line
-                for deed, name, tool in zip(deeds, names, wanted, strict=True)
-                for line in chosen(deed, name, nearest=(nearest(tool, tools) or tools[0]).name)
+                for deed, name in zip(deeds, names, strict=True)
+                for line in chosen(deed, order[: order.index(name) + 1] if name else order, fits=name is not None)
             ]
             yield Example(
                 messages=(Message(role="user", content=text),),
@@ -47,8 +48,12 @@ class ToolChoiceTask:
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 when each deed has its name; the part `deeds` is the share of deeds that do."""
-        said = [line.removeprefix("fits: ").strip() for line in reply.content.split("\n") if line.startswith("fits: ")]
-        found = ["none" if name.endswith(" no") else name for name in said]
+        found: list[str] = []
+        for line in reply.content.split("\n"):
+            if not line.startswith("fits: "):
+                found.append("none")
+            elif found and not line.endswith(" no"):
+                found[-1] = line.removeprefix("fits: ").strip()
         right = sum(one == other for one, other in zip(found, example.reference, strict=False))
         exact = found == example.reference
         why = "" if exact else f"{example.reference} was expected"

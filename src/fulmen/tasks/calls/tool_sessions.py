@@ -15,7 +15,7 @@ from fulmen.tasks.calls.cases import (
     small_talk_turn,
     twice_turn,
 )
-from fulmen.tasks.calls.situation import draw_tools
+from fulmen.tasks.calls.situation import Offer, draw_tools
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
@@ -35,28 +35,29 @@ class ToolSessionTask:
         rng = random_source(self.name, split, seed)
         while True:
             tools, _ = draw_tools(rng, split, least=rng.randint(1, 5))
+            offer = Offer.of(tools)
             count, turns = rng.randint(2, _MOST_TURNS), list[Turn]()
             while len(turns) < count:
-                turns += _draw_turns(rng, split, tools)
-            yield conversation(turns[:count], [tool.spec() for tool in tools])
+                turns += _draw_turns(rng, split, tools, offer)
+            yield conversation(turns[:count], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for exactly what the last turn wants, as `tool_calls` scores it."""
         return score_calls(example, reply)
 
 
-def _draw_turns(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Sequence[Turn]:
+def _draw_turns(rng: random.Random, split: Split, tools: Sequence[InventedTool], offer: Offer) -> Sequence[Turn]:
     (kind,) = rng.choices(list(_TURNS), list(_TURNS.values()))
     lacking = [tool for tool in tools if can_lack(tool)]
     if kind == "talk":
         return [small_talk_turn(rng, split)]
     if kind == "refused":
-        return [refused_turn(rng, split, _draw_other(rng, split, tools), tools)]
+        return [refused_turn(rng, split, _draw_other(rng, split, tools), offer)]
     if kind == "incomplete" and lacking:
-        return incomplete_turns(rng, split, rng.choice(lacking))[: rng.choice((1, 1, 2))]
-    if kind == "twice" and (turn := twice_turn(rng, split, rng.choice(tools))):
+        return incomplete_turns(rng, split, rng.choice(lacking), offer)[: rng.choice((1, 1, 2))]
+    if kind == "twice" and (turn := twice_turn(rng, split, rng.choice(tools), offer)):
         return [turn]
-    return [call_turn(rng, split, rng.sample(tools, 2 if kind == "several" and len(tools) > 1 else 1))]
+    return [call_turn(rng, split, rng.sample(tools, 2 if kind == "several" and len(tools) > 1 else 1), offer)]
 
 
 def _draw_other(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> InventedTool:

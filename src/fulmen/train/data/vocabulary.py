@@ -102,16 +102,21 @@ class VocabularySource:
         parts, names = list[tuple[list[int], bool]](), list[str]()
         for _ in range(count):
             words = [self._word(rng), self._word(rng)]
-            named = list(words)
-            for index in rng.choice(((), (), (), (0,), (1,), (0, 1))):
-                named[index] = self._word(rng)
-            name = "_".join(named if rng.random() < 0.8 else reversed(named))
-            deed = f"{words[0]} {rng.choice(_ARTICLES)} {words[1]}"
-            lines = "\n".join(chosen(deed, name if named == words else None, nearest=name)) + "\n"
-            before, _, verdict = lines.rpartition(name)
-            parts += [(encode(before + name), False), (encode(verdict), True)]
-            names.append(name)
-        question = f"Which fit? {', '.join(rng.sample(names, count))}\n\n"
+            tried, named = list[str](), list[str]()
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                if named != words:
+                    named = list(words)
+                    for index in rng.choice(((), (), (), (0,), (1,), (0, 1))):
+                        named[index] = self._word(rng)
+                    tried.append("_".join(named if rng.random() < 0.8 else reversed(named)))
+            deed = f"{words[0]} {rng.choice(_ARTICLES)} {words[1]}\n"
+            lines = chosen(deed, tried, fits=named == words)[1:]
+            for line, name in zip(lines, tried, strict=True):
+                before, _, verdict = f"{line}\n".rpartition(name)
+                parts += [(encode(deed + before + name), False), (encode(verdict), True)]
+                deed = ""
+            names += tried
+        question = f"Which fit? {', '.join(rng.sample(names, len(names)))}\n\n"
         parts.insert(0, (encode(question, add_bos=True), False))
         ids = tuple(id for part, _ in parts for id in part)
         return Document(ids=ids, trained=tuple(trained for part, trained in parts for _ in part))
