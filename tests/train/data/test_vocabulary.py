@@ -44,13 +44,16 @@ def test_verdicts_alone_are_trained_and_tell_whether_a_name_is_of_a_deed(writing
             continue
         trained = [token for token, wanted in zip(sample.token_ids, sample.mask, strict=True) if wanted]
         question, _, *lines = text.split("\n")[:-1]
-        names = [line.removeprefix("fits: ").removesuffix(" no") for line in lines[1::2]]
+        fits = [line.removeprefix("fits: ") for line in lines if line.startswith("fits: ")]
+        names = [line.removesuffix(" no") for line in fits]
         assert sorted(question.removeprefix("Which fit? ").split(", ")) == sorted(names)
-        ends = (" no\n" if line.endswith(" no") else "\n" for line in lines[1::2])
+        ends = (" no\n" if line.endswith(" no") else "\n" for line in fits)
         assert writing.tokenizer.decode(trained) == "".join(ends)
-        for deed, line in zip(lines[::2], lines[1::2], strict=True):
-            name, refused, _ = re.fullmatch(r"fits: (\S+?)( no)?()", line).groups()
-            verb, thing = re.fullmatch(r"(\S+) (?:a|the|my) (\S+)", deed).groups()
+        for line in lines:
+            if not line.startswith("fits: "):
+                verb, thing = re.fullmatch(r"(\S+) (?:a|the|my) (\S+)", line).groups()
+                continue
+            name, refused = re.fullmatch(r"fits: (\S+?)( no)?", line).groups()
             assert (refused is None) == (name in (f"{verb}_{thing}", f"{thing}_{verb}"))
             verdicts.append(refused is None)
     assert len(verdicts) > 500
