@@ -124,10 +124,10 @@ def test_every_turn_of_a_session_is_demonstrated(split):
             last = reply.thinking.split("\n")[-1]
             kinds["call" if reply.tool_calls else "lacks" if last.startswith("needs: ") else last[-4:]] += 1
     shares = {kind: count / kinds.total() for kind, count in kinds.items()}
-    assert shares["call"] > 0.4
+    assert shares["call"] > 0.5
     assert shares["lacks"] > 0.1
     assert shares.pop("none") > 0.02
-    assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.2
+    assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.1
 
 
 def test_sessions_of_the_splits_share_no_problem():

@@ -21,7 +21,7 @@ from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 
 _MOST_TURNS = 10
-_TURNS = {"call": 35, "several": 10, "twice": 8, "refused": 28, "incomplete": 15, "talk": 4}
+_TURNS = {"call": 48, "several": 11, "twice": 8, "refused": 14, "incomplete": 15, "talk": 4}
 """How many of a hundred turns want what."""
 
 
