@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.call_task import score_calls
+from fulmen.tasks.calls.cases import conversation
 from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
 from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, said
@@ -39,7 +40,6 @@ class CalculatorTask:
                 continue
             spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
             text = rng.choice(_REQUESTS).format(spoken)
-            messages = said(text)
             others = [tool for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
             tools: list[ToolSpec | InventedTool] = [CALCULATOR, *others[: rng.randint(0, 2)]]
             offer = Offer.of(rng.sample(tools, len(tools)))
@@ -55,9 +55,9 @@ class CalculatorTask:
             call = calling([planned])
             if rng.random() < 0.5:
                 reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
-                yield Example(messages=messages, tools=offer.specs, reference=reference, demonstration=call)
+                yield Example(messages=said(text), tools=offer.specs, reference=reference, demonstration=call)
             else:
-                yield after_result(messages, offer.specs, call, _outcome(rng, expression))
+                yield conversation([after_result(text, call, _outcome(rng, expression))], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for the call with the expression sign by sign, and after it for the result."""

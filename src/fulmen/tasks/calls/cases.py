@@ -42,14 +42,19 @@ class Turn:
     text: str
     reply: Message
     reference: dict[str, Any]
+    between: tuple[Message, ...] = ()
+    """A call and its result, where the reply is to say what came of it."""
 
 
 def conversation(turns: Iterable[Turn], offer: Offer) -> Example:
     """Turns one after the other; the last one is what is to be done."""
     *earlier, last = turns
-    before = (message for turn in earlier for message in (*said(turn.text), turn.reply))
+    before = (message for turn in earlier for message in (*said(turn.text), *turn.between, turn.reply))
     return Example(
-        messages=(*before, *said(last.text)), tools=offer.specs, reference=last.reference, demonstration=last.reply
+        messages=(*before, *said(last.text), *last.between),
+        tools=offer.specs,
+        reference=last.reference,
+        demonstration=last.reply,
     )
 
 

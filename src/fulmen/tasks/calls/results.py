@@ -9,10 +9,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from fulmen.chat.message import Message, ToolSpec
+from fulmen.chat.message import Message
+from fulmen.tasks.calls.cases import Turn, conversation
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, draw_values, said
-from fulmen.tasks.calls.tools import labels
+from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, draw_values
+from fulmen.tasks.calls.tools import InventedTool, labels
 from fulmen.tasks.calls.values import KINDS, JsonValue
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
@@ -61,22 +62,26 @@ class ToolResultTask:
     def examples(self, split: Split, seed: int) -> Iterator[Example]:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
-        makers, weights = list(_OUTCOMES), list(_OUTCOMES.values())
         while True:
             tools, tool = draw_tools(rng, split)
-            values = draw_values(rng, split, tool)
-            outcome = rng.choices(makers, weights)[0](rng, split)
-            request = phrase_request(rng, tool, values)
-            text = request.text
-            if outcome.question:
-                text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
             offer = Offer.of(tools)
-            call = calling([PlannedCall.of(tool, values, request, offer)])
-            yield after_result(said(text), offer.specs, call, outcome)
+            yield conversation([result_turn(rng, split, tool, offer)], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for a reply in words that says what the result says, and no other value of it."""
         return score_outcome(example, reply)
+
+
+def result_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offer) -> Turn:
+    """A request for a tool, its call, the result, and the reply to that."""
+    values = draw_values(rng, split, tool)
+    (make_outcome,) = rng.choices(list(_OUTCOMES), list(_OUTCOMES.values()))
+    outcome = make_outcome(rng, split)
+    request = phrase_request(rng, tool, values)
+    text = request.text
+    if outcome.question:
+        text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
+    return after_result(text, calling([PlannedCall.of(tool, values, request, offer)]), outcome)
 
 
 def score_outcome(example: Example, reply: Message) -> Score:
@@ -86,16 +91,13 @@ def score_outcome(example: Example, reply: Message) -> Score:
     return Score(value=float(right), why="" if right else f"no call, but {phrase!r} was expected, and none of {wrong}")
 
 
-def after_result(
-    messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], call: Message, outcome: Outcome
-) -> Example:
-    """The example that goes on after a call and its result."""
-    result = Message(role="tool", content=outcome.result, tool_call_id=call.tool_calls[0].id)
-    return Example(
-        messages=(*messages, call, result),
-        tools=tools,
+def after_result(text: str, call: Message, outcome: Outcome) -> Turn:
+    """The turn that goes on after a call and its result."""
+    return Turn(
+        text=text,
+        between=(call, Message(role="tool", content=outcome.result, tool_call_id=call.tool_calls[0].id)),
+        reply=Message(role="assistant", thinking=outcome.thinking, content=outcome.reply),
         reference={"phrase": outcome.phrase, "wrong": list(outcome.wrong)},
-        demonstration=Message(role="assistant", thinking=outcome.thinking, content=outcome.reply),
     )
 
 

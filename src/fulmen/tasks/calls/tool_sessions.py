@@ -15,18 +15,19 @@ from fulmen.tasks.calls.cases import (
     small_talk_turn,
     twice_turn,
 )
+from fulmen.tasks.calls.results import result_turn
 from fulmen.tasks.calls.situation import Offer, draw_tools
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
 
-_MOST_TURNS = 10
-_TURNS = {"call": 48, "several": 11, "twice": 8, "refused": 14, "incomplete": 15, "talk": 4}
+_MOST_TURNS = 8
+_TURNS = {"call": 33, "answered": 15, "several": 11, "twice": 8, "refused": 14, "incomplete": 15, "talk": 4}
 """How many of a hundred turns want what."""
 
 
 class ToolSessionTask:
-    """Up to ten turns of a conversation with up to five tools: calls, questions for what is missing, refusals."""
+    """Several turns of a conversation with up to five tools: calls, some with their results, questions, refusals."""
 
     name = "tool_sessions"
 
@@ -36,23 +37,28 @@ class ToolSessionTask:
         while True:
             tools, _ = draw_tools(rng, split, least=rng.randint(1, 5))
             offer = Offer.of(tools)
-            count, turns = rng.randint(2, _MOST_TURNS), list[Turn]()
-            while len(turns) < count:
+            turns = list[Turn]()
+            for _ in range(rng.randint(1, _MOST_TURNS - 1)):
                 turns += _draw_turns(rng, split, tools, offer)
-            yield conversation(turns[:count], offer)
+            yield conversation([*turns, _draw_turns(rng, split, tools, offer, last=True)[0]], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for exactly what the last turn wants, as `tool_calls` scores it."""
         return score_calls(example, reply)
 
 
-def _draw_turns(rng: random.Random, split: Split, tools: Sequence[InventedTool], offer: Offer) -> Sequence[Turn]:
+def _draw_turns(
+    rng: random.Random, split: Split, tools: Sequence[InventedTool], offer: Offer, *, last: bool = False
+) -> Sequence[Turn]:
+    """One turn, or a question for what is missing and the answer; the last one wants calls or refusals."""
     (kind,) = rng.choices(list(_TURNS), list(_TURNS.values()))
     lacking = [tool for tool in tools if can_lack(tool)]
     if kind == "talk":
         return [small_talk_turn(rng, split)]
     if kind == "refused":
         return [refused_turn(rng, split, _draw_other(rng, split, tools), offer)]
+    if kind == "answered" and not last:
+        return [result_turn(rng, split, rng.choice(tools), offer)]
     if kind == "incomplete" and lacking:
         return incomplete_turns(rng, split, rng.choice(lacking), offer)[: rng.choice((1, 1, 2))]
     if kind == "twice" and (turn := twice_turn(rng, split, rng.choice(tools), offer)):

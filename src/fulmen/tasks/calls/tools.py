@@ -138,7 +138,7 @@ def labels(split: Split) -> Mapping[str, tuple[str, ...]]:
 
 def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = None) -> InventedTool:
     """Invent a tool; `near` gives one that it may resemble in deed or thing, so that reading closely pays."""
-    if rng.random() < (0.2 if split == "train" else 0.15) and near is None:
+    if rng.random() < (0.3 if split == "train" else 0.15) and near is None:
         return rng.choice(families(split))
     verbs, nouns = deeds_and_things(split)
     verb, noun = rng.choice(verbs), rng.choice(nouns)

@@ -8,7 +8,7 @@ nothing else is trained: a few ten thousand answers teach it for all words at on
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fulmen.chat.message import Message
@@ -108,8 +108,9 @@ class VocabularySource:
                     named = list(words)
                     for index in rng.choice(((), (), (), (0,), (1,), (0, 1))):
                         named[index] = self._word(rng)
-                    tried.append("_".join(named if rng.random() < 0.8 else reversed(named)))
+                    tried.append(_tool_name(rng, named))
             deed = f"{words[0]} {rng.choice(_ARTICLES)} {words[1]}\n"
+            deed = _capital(deed) if rng.random() < 0.25 else deed
             lines = chosen(deed, tried, fits=named == words)[1:]
             for line, name in zip(lines, tried, strict=True):
                 before, _, verdict = f"{line}\n".rpartition(name)
@@ -123,6 +124,16 @@ class VocabularySource:
 
     def _word(self, rng: random.Random) -> str:
         return rng.choice(("", "", "", "_")).join(rng.choices(self._pieces, k=rng.choice((1, 1, 1, 2, 2, 3))))
+
+
+def _tool_name(rng: random.Random, words: Sequence[str]) -> str:
+    """In one of the styles of names: with underscores in either order, or with capitals."""
+    first, second = words if rng.random() < 0.8 else reversed(words)
+    return f"{first}{_capital(second)}" if rng.random() < 0.25 else f"{first}_{second}"
+
+
+def _capital(word: str) -> str:
+    return word[0].upper() + word[1:]
 
 
 def _halvings(most: int, least: int) -> Iterator[int]:
