@@ -113,19 +113,25 @@ def test_every_turn_of_a_session_is_demonstrated(split):
     kinds = Counter()
     for example in examples:
         messages = [*example.messages, example.demonstration]
-        assert 2 <= len(messages) // 2 <= 10
-        said = ""
-        for asked, reply in zip(messages[::2], messages[1::2], strict=True):
-            assert (asked.role, reply.role) == ("user", "assistant")
-            said += asked.content + "\n"
-            prove_thought(said, example.tools, reply)
-            names = {tool.name for tool in example.tools}
-            assert {call.name for call in reply.tool_calls} <= names
-            last = reply.thinking.split("\n")[-1]
-            kinds["call" if reply.tool_calls else "lacks" if last.startswith("needs: ") else last[-4:]] += 1
+        said, names = "", {tool.name for tool in example.tools}
+        for message, before in zip(messages, [None, *messages], strict=False):
+            if message.role == "user":
+                said += message.content + "\n"
+            elif message.role == "tool":
+                assert before.tool_calls[0].id == message.tool_call_id
+            elif before.role == "tool":
+                kinds["answer"] += 1
+                assert message.content
+            else:
+                prove_thought(said, example.tools, message)
+                assert {call.name for call in message.tool_calls} <= names
+                last = message.thinking.split("\n")[-1]
+                kinds["call" if message.tool_calls else "lacks" if last.startswith("needs: ") else last[-4:]] += 1
+        assert example.messages[-1].role == "user"
     shares = {kind: count / kinds.total() for kind, count in kinds.items()}
     assert shares["call"] > 0.5
     assert shares["lacks"] > 0.1
+    assert shares["answer"] > 0.1
     assert shares.pop("none") > 0.02
     assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.1
 
