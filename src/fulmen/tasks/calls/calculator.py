@@ -9,7 +9,7 @@ from fulmen.tasks.calls.call_task import score_calls
 from fulmen.tasks.calls.cases import conversation
 from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
-from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, calling, draw_tools, said
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import JsonValue
 from fulmen.tasks.lexicon import random_source, split_of
@@ -45,14 +45,7 @@ class CalculatorTask:
             offer = Offer.of(rng.sample(tools, len(tools)))
             request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
             given: dict[str, JsonValue] = {"expression": expression}
-            planned = PlannedCall(
-                tool=CALCULATOR.name,
-                tried=offer.until(CALCULATOR.name),
-                needs=["expression"],
-                arguments=given,
-                request=request,
-            )
-            call = calling([planned])
+            call = calling([offer.planned(CALCULATOR.name, given, request)])
             if rng.random() < 0.5:
                 reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
                 yield Example(messages=said(text), tools=offer.specs, reference=reference, demonstration=call)

@@ -12,10 +12,9 @@ from fulmen.tasks.calls.situation import (
     PlannedCall,
     calling,
     chosen,
+    considered,
     draw_tools,
     draw_values,
-    needed,
-    phrased,
     plain_values,
     said,
     told,
@@ -63,7 +62,7 @@ def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool], 
     calls = []
     for tool in wanted:
         values = draw_values(rng, split, tool)
-        calls.append(PlannedCall.of(tool, values, phrase_request(rng, tool, values), offer))
+        calls.append(offer.planned(tool.name, plain_values(values), phrase_request(rng, tool, values)))
     text, *more = (call.request.text for call in calls)
     for following in more:
         end = "" if text.endswith((".", "?")) else "."
@@ -83,7 +82,8 @@ def twice_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offe
         two = parameter.draw(rng, split)
     both = Value(json="", text=f"{one.text} and {two.text}")
     request = phrase_request(rng, tool, {**values, parameter.name: both})
-    calls = [PlannedCall.of(tool, {**values, parameter.name: value}, request, offer) for value in (one, two)]
+    given = plain_values(values)
+    calls = [offer.planned(tool.name, {**given, parameter.name: value.json}, request) for value in (one, two)]
     return _calling(request.text, calls)
 
 
@@ -92,17 +92,13 @@ def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer
     missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
     given = {name: value for name, value in values.items() if name != missing}
     request = phrase_request(rng, tool, given)
-    thoughts = [
-        *chosen(request.deed, offer.until(tool.name), fits=True),
-        *phrased(request, [plain_values(given)]),
-        needed(tool.required, given),
-    ]
+    thoughts = considered([offer.planned(tool.name, plain_values(given), request)])
     label = missing.replace("_", " ")
     asking = _saying(request.text, thoughts, f"What {'are' if label.endswith('s') else 'is'} the {label}?", [label])
     form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
     answer = form.format(label=label, value=values[missing].text)
     whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    return asking, _calling(answer, [PlannedCall.of(tool, values, whole, offer)])
+    return asking, _calling(answer, [offer.planned(tool.name, plain_values(values), whole)])
 
 
 def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, offer: Offer) -> Turn:
@@ -204,7 +200,7 @@ def _incomplete(rng: random.Random, split: Split, *, turns: int) -> Example:
 
 
 def _calling(text: str, calls: Sequence[PlannedCall]) -> Turn:
-    due = [{"name": call.tool, "arguments": call.arguments} for call in calls]
+    due = [{"name": call.tool.name, "arguments": call.arguments} for call in calls]
     return Turn(text=text, reply=calling(calls), reference={"calls": due})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.requests import Request, beginning, without_end
-from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, document_specs, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, calling, document_specs, draw_tools, said
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
@@ -66,14 +66,7 @@ class DocumentSearchTask:
             messages = said(text)
             offer = _draw_offer(rng, split)
             request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
-            planned = PlannedCall(
-                tool=_SEARCH,
-                tried=offer.until(_SEARCH),
-                needs=["query"],
-                arguments={"query": query},
-                request=request,
-            )
-            call = calling([planned])
+            call = calling([offer.planned(_SEARCH, {"query": query}, request)])
             if rng.random() < 1 / 3:
                 yield Example(messages=messages, tools=offer.specs, reference={"query": query}, demonstration=call)
             else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fulmen.chat.message import Message
 from fulmen.tasks.calls.cases import Turn, conversation
 from fulmen.tasks.calls.requests import phrase_request
-from fulmen.tasks.calls.situation import Offer, PlannedCall, calling, draw_tools, draw_values
+from fulmen.tasks.calls.situation import Offer, calling, draw_tools, draw_values, plain_values
 from fulmen.tasks.calls.tools import InventedTool, labels
 from fulmen.tasks.calls.values import KINDS, JsonValue
 from fulmen.tasks.lexicon import random_source
@@ -81,7 +81,7 @@ def result_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Off
     text = request.text
     if outcome.question:
         text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"
-    return after_result(text, calling([PlannedCall.of(tool, values, request, offer)]), outcome)
+    return after_result(text, calling([offer.planned(tool.name, plain_values(values), request)]), outcome)
 
 
 def score_outcome(example: Example, reply: Message) -> Score:

@@ -6,6 +6,7 @@ through the request phrase by phrase:
     Book a table
     fits: cancel_table no
     fits: book_table
+    takes: city a place, people integer
     for four people: people=4
     in Paris: city=Paris
     needs: city, people
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.tasks.calls.requests import Request
@@ -34,6 +36,7 @@ from fulmen.tools.calculator import CALCULATOR
 from fulmen.tools.documents import DocumentIndex, document_tools
 from fulmen.tools.file_root import FileRoot
 
+_MOST_HINT_WORDS = 4
 _LIKE_BUILT_IN = {"arithmetic", "search", "file"}
 """Purposes of families whose requests a built-in tool could serve."""
 
@@ -62,7 +65,7 @@ def document_specs() -> tuple[ToolSpec, ToolSpec]:
 class Offer:
     """The tools that a model is told of, in this order, and how thoughts name them.
 
-    Example: `Offer.of([tool, CALCULATOR]).until("calculator")`.
+    Example: `Offer.of([tool, CALCULATOR]).planned("calculator", {"expression": "2 * 3"}, request)`.
     """
 
     specs: tuple[ToolSpec, ...]
@@ -77,9 +80,10 @@ class Offer:
             shown=tuple(tool.shown if isinstance(tool, InventedTool) else tool.name for tool in tools),
         )
 
-    def until(self, name: str) -> tuple[str, ...]:
-        """How thoughts name the tools up to the one of this name."""
-        return self.shown[: [spec.name for spec in self.specs].index(name) + 1]
+    def planned(self, name: str, arguments: Mapping[str, JsonValue], request: Request) -> "PlannedCall":
+        """The call of one of the tools, by its name."""
+        index = [spec.name for spec in self.specs].index(name)
+        return PlannedCall(tool=self.specs[index], tried=self.shown[: index + 1], arguments=arguments, request=request)
 
 
 def told(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Offer:
@@ -106,55 +110,47 @@ def said(text: str) -> tuple[Message, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCall:
-    """A call that is due, and the request that it follows from.
+    """A call that is due, or would be if nothing were missing, and the request that it follows from.
 
     Example::
 
         PlannedCall(
-            tool="book_table",
+            tool=book_table,
             tried=("cancel_table", "book_table"),
-            needs=("city",),
             arguments={"city": "Paris", "people": 4},
             request=request,
         )
     """
 
-    tool: str
+    tool: ToolSpec
     tried: Sequence[str]
-    """The tools that thoughts go through until this one."""
-    needs: Sequence[str]
-    """What the tool's schema requires."""
+    """The names of tools that thoughts go through until this one."""
     arguments: Mapping[str, JsonValue]
     """In the order of the schema."""
     request: Request
     """Of one request for two calls of the same tool, both hold it."""
 
-    @classmethod
-    def of(cls, tool: InventedTool, values: Mapping[str, Value], request: Request, offer: Offer) -> "PlannedCall":
-        """The call of an invented tool with these values."""
-        return cls(
-            tool=tool.name,
-            tried=offer.until(tool.name),
-            needs=tool.required,
-            arguments=plain_values(values),
-            request=request,
-        )
-
 
 def calling(calls: Sequence[PlannedCall]) -> Message:
     """The reply that makes these calls."""
-    thoughts: list[str] = []
-    for request, group in groupby(calls, key=lambda call: call.request):
-        of_one_request = list(group)
-        first = of_one_request[0]
-        thoughts += chosen(request.deed, first.tried, fits=True)
-        thoughts += phrased(request, [call.arguments for call in of_one_request])
-        thoughts.append(needed(first.needs, first.arguments))
+    groups = groupby(calls, key=lambda call: call.request)
     written = tuple(
-        ToolCall(id=f"call_{index}", name=call.tool, arguments=json.dumps(call.arguments))
+        ToolCall(id=f"call_{index}", name=call.tool.name, arguments=json.dumps(call.arguments))
         for index, call in enumerate(calls, start=1)
     )
+    thoughts = [line for _, group in groups for line in considered(list(group))]
     return Message(role="assistant", thinking="\n".join(thoughts), tool_calls=written)
+
+
+def considered(calls: Sequence[PlannedCall]) -> list[str]:
+    """The lines of thought on one request, which wants a tool once or twice."""
+    first = calls[0]
+    return [
+        *chosen(first.request.deed, first.tried, fits=True),
+        _taken(first.tool),
+        *_phrased(first.request, [call.arguments for call in calls]),
+        _needed(first.tool, first.arguments),
+    ]
 
 
 def chosen(deed: str, tried: Sequence[str], *, fits: bool) -> list[str]:
@@ -166,8 +162,26 @@ def chosen(deed: str, tried: Sequence[str], *, fits: bool) -> list[str]:
     return [deed, *refused, *([f"fits: {tried[-1]}"] if fits else [] if tried else ["fits: none"])]
 
 
-def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:
-    """The lines of thought that take the arguments of one call, or of two, from the phrases of a request."""
+def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
+    """The arguments as JSON."""
+    return {name: value.json for name, value in values.items()}
+
+
+def _taken(tool: ToolSpec) -> str:
+    """The line with a tool's parameters and how to tell their values: by choices, meaning or type."""
+    parameters = tool.parameters["properties"].items()
+    return "takes: " + ", ".join(f"{name} {_hint(schema)}" for name, schema in parameters)
+
+
+def _hint(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " ".join(schema["enum"])
+    meaning: str = schema.get("description") or schema["type"]
+    return " ".join(meaning.split()[:_MOST_HINT_WORDS])
+
+
+def _phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[str]:
+    """The lines that take the arguments of one call, or of two, from the phrases of a request."""
     lines = []
     for name, phrase in request.phrases.items():
         values = [arguments[name] for arguments in given]
@@ -176,11 +190,7 @@ def phrased(request: Request, given: Sequence[Mapping[str, JsonValue]]) -> list[
     return lines
 
 
-def needed(required: Sequence[str], given: Collection[str]) -> str:
-    """The line of thought that goes through what a tool requires and says what of it no phrase gave."""
+def _needed(tool: ToolSpec, given: Collection[str]) -> str:
+    """The line that goes through what a tool requires and says what of it no phrase gave."""
+    required = tool.parameters["required"]
     return "needs: " + (", ".join(name if name in given else f"{name} no" for name in required) or "none")
-
-
-def plain_values(values: Mapping[str, Value]) -> dict[str, JsonValue]:
-    """The arguments as JSON."""
-    return {name: value.json for name, value in values.items()}

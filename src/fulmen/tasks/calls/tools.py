@@ -60,11 +60,6 @@ class InventedTool:
         """How a thought names it: by what tells what it does."""
         return f"{self.name} ({self.description})" if self.opaque else self.name
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The parameters that a call must give, in the order of the schema."""
-        return tuple(parameter.name for parameter in self.parameters if parameter.required)
-
     def does_the_same_as(self, other: "InventedTool") -> bool:
         """Whether a request for one could be meant for the other: of two such tools only one is given."""
         if self.requests or other.requests:
@@ -77,7 +72,8 @@ class InventedTool:
         schemas = {parameter.name: parameter.schema() for parameter in self.parameters}
         if self.titled:
             schemas = {name: _titled(schema, name.replace("_", " ").title()) for name, schema in schemas.items()}
-        parameters: dict[str, Any] = {"type": "object", "properties": schemas, "required": list(self.required)}
+        required = [parameter.name for parameter in self.parameters if parameter.required]
+        parameters: dict[str, Any] = {"type": "object", "properties": schemas, "required": required}
         if self.titled:
             parameters = _titled(parameters, f"{self.name}Arguments")
         return ToolSpec(name=self.name, description=self.description, parameters=parameters)
