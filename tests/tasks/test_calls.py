@@ -75,6 +75,11 @@ def prove_thought(said, tools, reply):
         name = gone_through[-1]
         assert gone_through == list(schemas)[: len(gone_through)]
         assert all(verdict.endswith(" no") for verdict in verdicts[:-1])
+        takes = thought.pop(0).removeprefix("takes: ").split(", ")
+        assert [take.split()[0] for take in takes] == list(schemas[name]["properties"])
+        for hint, schema in zip(takes, schemas[name]["properties"].values(), strict=True):
+            told = " ".join(schema.get("enum", [])) or schema.get("description", schema["type"])
+            assert told.startswith(hint.partition(" ")[2])
         values: dict[str, list[str]] = {}
         while line := re.fullmatch(r"(.+): (\w+=.+)", thought[0]):
             phrase, assigned = line.groups()
