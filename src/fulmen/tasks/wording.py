@@ -12,6 +12,11 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def capital(text: str) -> str:
+    """A text that begins with a capital letter; the others stay as they are."""
+    return text[0].upper() + text[1:]
+
+
 def plural(noun: str) -> str:
     """The regular plural.
 

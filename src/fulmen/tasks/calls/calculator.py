@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.call_task import score_calls
-from fulmen.tasks.calls.cases import conversation
+from fulmen.tasks.calls.cases import Turn, conversation
 from fulmen.tasks.calls.requests import Request, beginning
 from fulmen.tasks.calls.results import Outcome, after_result, score_outcome
-from fulmen.tasks.calls.situation import Offer, calling, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, draw_tools
 from fulmen.tasks.calls.tools import InventedTool
-from fulmen.tasks.calls.values import JsonValue
 from fulmen.tasks.lexicon import random_source, split_of
 from fulmen.tasks.task import Example, Score, Split
 from fulmen.tools.calculator import CALCULATOR, evaluate
@@ -44,13 +43,10 @@ class CalculatorTask:
             tools: list[ToolSpec | InventedTool] = [CALCULATOR, *others[: rng.randint(0, 2)]]
             offer = Offer.of(rng.sample(tools, len(tools)))
             request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
-            given: dict[str, JsonValue] = {"expression": expression}
-            call = calling([offer.planned(CALCULATOR.name, given, request)])
-            if rng.random() < 0.5:
-                reference = {"calls": [{"name": CALCULATOR.name, "arguments": given}]}
-                yield Example(messages=said(text), tools=offer.specs, reference=reference, demonstration=call)
-            else:
-                yield conversation([after_result(text, call, _outcome(rng, expression))], offer)
+            turn = Turn.calling(text, [offer.planned(CALCULATOR.name, {"expression": expression}, request)])
+            if rng.random() >= 0.5:
+                turn = after_result(text, turn.reply, _outcome(rng, expression))
+            yield conversation([turn], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for the call with the expression sign by sign, and after it for the result."""

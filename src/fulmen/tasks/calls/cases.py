@@ -44,6 +44,12 @@ class Turn:
     between: tuple[Message, ...] = ()
     """A call and its result, where the reply is to say what came of it."""
 
+    @classmethod
+    def calling(cls, text: str, calls: Sequence[PlannedCall]) -> "Turn":
+        """The turn that wants these calls."""
+        due = [{"name": call.tool.name, "arguments": call.arguments} for call in calls]
+        return cls(text=text, reply=calling(calls), reference={"calls": due})
+
 
 def conversation(turns: Iterable[Turn], offer: Offer) -> Example:
     """Turns one after the other; the last one is what is to be done."""
@@ -67,7 +73,7 @@ def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool], 
     for following in more:
         end = "" if text.endswith((".", "?")) else "."
         text += f"{end} {rng.choice(('', 'Also: ', 'And then: ', 'After that: ', 'Second: '))}{following}"
-    return _calling(text, calls)
+    return Turn.calling(text, calls)
 
 
 def twice_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offer) -> Turn | None:
@@ -84,7 +90,7 @@ def twice_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offe
     request = phrase_request(rng, tool, {**values, parameter.name: both})
     given = plain_values(values)
     calls = [offer.planned(tool.name, {**given, parameter.name: value.json}, request) for value in (one, two)]
-    return _calling(request.text, calls)
+    return Turn.calling(request.text, calls)
 
 
 def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer: Offer) -> tuple[Turn, Turn]:
@@ -98,7 +104,7 @@ def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer
     form = rng.choice(("{value}", "{value}.", "{value}, please.", "It is {value}.", "The {label} is {value}."))
     answer = form.format(label=label, value=values[missing].text)
     whole = replace(request, phrases={**request.phrases, missing: without_end(answer)})
-    return asking, _calling(answer, [offer.planned(tool.name, plain_values(values), whole)])
+    return asking, Turn.calling(answer, [offer.planned(tool.name, plain_values(values), whole)])
 
 
 def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, offer: Offer) -> Turn:
@@ -197,11 +203,6 @@ def _incomplete(rng: random.Random, split: Split, *, turns: int) -> Example:
         if can_lack(tool):
             offer = told(rng, split, tools)
             return conversation(incomplete_turns(rng, split, tool, offer)[:turns], offer)
-
-
-def _calling(text: str, calls: Sequence[PlannedCall]) -> Turn:
-    due = [{"name": call.tool.name, "arguments": call.arguments} for call in calls]
-    return Turn(text=text, reply=calling(calls), reference={"calls": due})
 
 
 def _saying(text: str, thoughts: Sequence[str], content: str, phrases: Sequence[str]) -> Turn:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
+from fulmen.tasks.calls.cases import Turn, conversation
 from fulmen.tasks.calls.requests import Request, beginning, without_end
-from fulmen.tasks.calls.situation import Offer, calling, document_specs, draw_tools, said
+from fulmen.tasks.calls.situation import Offer, calling, document_specs, draw_tools
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
@@ -63,24 +64,24 @@ class DocumentSearchTask:
                 continue
             query = searched(question.text)
             text = rng.choice(_OPENINGS).format(question.text)
-            messages = said(text)
             offer = _draw_offer(rng, split)
             request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
             call = calling([offer.planned(_SEARCH, {"query": query}, request)])
             if rng.random() < 1 / 3:
-                yield Example(messages=messages, tools=offer.specs, reference={"query": query}, demonstration=call)
+                turn = Turn(text=text, reply=call, reference={"query": query})
             else:
                 found, cited, reply = _draw_findings(rng, split, world, question, query)
-                yield Example(
-                    messages=(*messages, call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
-                    tools=offer.specs,
+                turn = Turn(
+                    text=text,
+                    between=(call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
+                    reply=reply,
                     reference={
                         "answer": question.answer if cited else NOT_FOUND.rstrip("."),
                         "cited": [cited] if cited else [],
                         "wrong": list(question.wrong),
                     },
-                    demonstration=reply,
                 )
+            yield conversation([turn], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for one search with all words that the question goes by; after it for the answer and what it cites."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fulmen.tasks.calls.parameter import Parameter
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import KINDS, Value
-from fulmen.tasks.wording import with_article
+from fulmen.tasks.wording import capital, with_article
 
 _OPENINGS = (
     "{}", "{}", "Please {}", "Can you {}?", "Could you {}?", "I want to {}", "I need to {}", "I would like to {}",
@@ -83,9 +83,9 @@ def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, 
     end = "?" if question else rng.choice((".", ".", ""))
     if after and not end:
         end = "."
-    text = " ".join([_capital(sentence) + end, *after.values()])
+    text = " ".join([capital(sentence) + end, *after.values()])
     phrases = {name: without_end(phrase) for name, phrase in (inline | after).items()}
-    return Request(text=text, deed=deed if deed in text else _capital(deed), phrases=phrases)
+    return Request(text=text, deed=deed if deed in text else capital(deed), phrases=phrases)
 
 
 def beginning(text: str) -> str:
@@ -167,7 +167,3 @@ def _joined(rng: random.Random, phrases: list[str]) -> str:
     if separator == " and " and len(phrases) > 1:
         return " " + ", ".join(phrases[:-1]) + " and " + phrases[-1]
     return rng.choice((" ", " ", ", ", ": ")) + separator.join(phrases)
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -70,6 +70,7 @@ class Offer:
 
     specs: tuple[ToolSpec, ...]
     shown: tuple[str, ...]
+    """The names; where one tells nothing, with its description."""
 
     @classmethod
     def of(cls, tools: Iterable[InventedTool | ToolSpec]) -> "Offer":

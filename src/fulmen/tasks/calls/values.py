@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fulmen.tasks.lexicon import invented_name, words
 from fulmen.tasks.task import Split
+from fulmen.tasks.wording import capital
 
 _NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _MONTHS = tuple(
@@ -109,7 +110,7 @@ def _text(rng: random.Random, split: Split) -> Value:
         lambda: f"{pick('things')} in {pick('cities')}",
     )
     text = rng.choice(forms)()
-    return _copied(text if rng.random() < 0.5 else text[0].upper() + text[1:])
+    return _copied(text if rng.random() < 0.5 else capital(text))
 
 
 def _code(rng: random.Random, split: Split) -> Value:

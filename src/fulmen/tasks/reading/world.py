@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fulmen.tasks.lexicon import invented_name, words
 from fulmen.tasks.reading.relations import RELATIONS, Relation, SubjectKind
 from fulmen.tasks.task import Split
-from fulmen.tasks.wording import with_article
+from fulmen.tasks.wording import capital, with_article
 
 _FEWEST, _MOST = 3, 12
 
@@ -32,7 +32,7 @@ class Fact:
         form = rng.choice(self.relation.sentences)
         article = with_article(self.value) if "{an_o}" in form else ""
         text = form.format(s=self.subject, o=self.value, an_o=article)
-        return text[0].upper() + text[1:]
+        return capital(text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

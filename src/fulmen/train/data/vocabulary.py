@@ -14,6 +14,7 @@ from typing import Any
 from fulmen.chat.message import Message
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.tasks.calls.situation import chosen
+from fulmen.tasks.wording import capital
 from fulmen.trace import TrainingSample
 from fulmen.train.data.files import Writing
 from fulmen.train.data.store import Document
@@ -110,7 +111,7 @@ class VocabularySource:
                         named[index] = self._word(rng)
                     tried.append(_tool_name(rng, named))
             deed = f"{words[0]} {rng.choice(_ARTICLES)} {words[1]}\n"
-            deed = _capital(deed) if rng.random() < 0.25 else deed
+            deed = capital(deed) if rng.random() < 0.25 else deed
             lines = chosen(deed, tried, fits=named == words)[1:]
             for line, name in zip(lines, tried, strict=True):
                 before, _, verdict = f"{line}\n".rpartition(name)
@@ -129,11 +130,7 @@ class VocabularySource:
 def _tool_name(rng: random.Random, words: Sequence[str]) -> str:
     """In one of the styles of names: with underscores in either order, or with capitals."""
     first, second = words if rng.random() < 0.8 else reversed(words)
-    return f"{first}{_capital(second)}" if rng.random() < 0.25 else f"{first}_{second}"
-
-
-def _capital(word: str) -> str:
-    return word[0].upper() + word[1:]
+    return f"{first}{capital(second)}" if rng.random() < 0.25 else f"{first}_{second}"
 
 
 def _halvings(most: int, least: int) -> Iterator[int]:
