@@ -16,7 +16,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the machine can do: float32 GEMM in GFLOP/s and reading memory in GB/s, by this process's threads."""
+    """What the machine can do: GEMM of a dtype in GFLOP/s and reading memory in GB/s, by this process's threads."""
 
     gemm: float
     bandwidth: float
@@ -29,9 +29,10 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def probe() -> Limits:
+def probe(dtype: torch.dtype) -> Limits:
     """Measure the limits: the best of several 2048-cubed products, and of several sums over half a gigabyte."""
-    a, b, read = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.ones(128 * 1024 * 1024)
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    read = torch.ones(128 * 1024 * 1024)
     product = min(seconds(lambda: a @ b) for _ in range(8))
     total = min(seconds(read.sum) for _ in range(6))
     return Limits(gemm=2 * 2048**3 / product / 1e9, bandwidth=read.numel() * 4 / total / 1e9)
@@ -45,11 +46,12 @@ def paired(ours: Callable[[], float], peer: Callable[[], float], repeats: int) -
 
 
 class Report:
-    """A table that is printed when the benchmark ends, with the limits probed before and after."""
+    """A table that is printed when the benchmark ends, with the limits probed before and after, products in `dtype`."""
 
-    def __init__(self, title: str, columns: list[str], threads: int) -> None:
+    def __init__(self, title: str, columns: list[str], threads: int, dtype: torch.dtype = torch.float32) -> None:
         torch.set_num_threads(threads)
-        self.limits = probe()
+        self.dtype = dtype
+        self.limits = probe(dtype)
         self.table = Table(title=title, title_justify="left")
         for i, column in enumerate(columns):
             self.table.add_column(column, justify="right" if i else "left")
@@ -62,10 +64,11 @@ class Report:
 
     def print(self) -> None:
         """The table and the machine's limits."""
-        after = probe()
+        after = probe(self.dtype)
         console = Console(width=120)
         console.print(self.table)
+        kind = str(self.dtype).removeprefix("torch.")
         console.print(
-            f"{self.threads} threads; float32 GEMM {self.limits.gemm:.0f} GFLOP/s before and {after.gemm:.0f} after, "
+            f"{self.threads} threads; {kind} GEMM {self.limits.gemm:.0f} GFLOP/s before and {after.gemm:.0f} after, "
             f"memory read {self.limits.bandwidth:.1f} and {after.bandwidth:.1f} GB/s"
         )

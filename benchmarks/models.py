@@ -55,11 +55,11 @@ def transformers_softmax() -> transformers.PreTrainedModel:
     return transformers.MixtralForCausalLM(transformers.MixtralConfig(**SIZES, sliding_window=None)).eval()
 
 
-def fulmen_hybrid(quantize: str | None = None) -> Decoder:
+def fulmen_hybrid(quantize: str | None = None, dtype: torch.dtype = torch.float32) -> Decoder:
     """Fulmen's decoder with the weights of `transformers_hybrid`, through a checkpoint on disk."""
     with tempfile.TemporaryDirectory() as folder:
         transformers_hybrid().save_pretrained(folder)
-        return fulmen.load(folder, quantize=quantize)
+        return fulmen.load(folder, quantize=quantize, dtype=dtype)
 
 
 def active_parameters(config: ModelConfig) -> int:

@@ -21,6 +21,7 @@ from fulmen.model.decoder import Decoder
 from fulmen.parallel.ranks import joined
 from fulmen.tasks.registry import TASKS
 from fulmen.trace import TrainingSample
+from fulmen.train.growth import grown_config
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
 from fulmen.train.recipe import read_recipe
@@ -32,12 +33,14 @@ OPTIMIZER = OptimizerSettings(learning_rate=1e-3)
 
 
 def spark_config() -> ModelConfig:
-    """The sizes of the recipe."""
+    """The sizes of the recipe, grown to its last depth."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = read_recipe("spark", Path(folder), task_names=TASKS)
-    model = recipe.model
     vocabulary = type("Sized", (), {"vocab_size": recipe.vocabulary.size, "eos_token_ids": ()})()
-    return model.config(vocabulary, length=recipe.stage[0].length)
+    config = recipe.model.config(vocabulary, length=recipe.stage[0].length)
+    for layers in filter(None, (stage.num_layers for stage in recipe.stage)):
+        config = grown_config(config, layers)
+    return config
 
 
 def fulmen_steps(config: ModelConfig, tokens: torch.Tensor, precision: Precision) -> Any:

@@ -13,7 +13,7 @@ from fulmen.tasks.calls import TASKS
 from fulmen.tasks.calls.cases import CASES
 from fulmen.tasks.calls.tools import deeds_and_things, families, labels
 from fulmen.tasks.lexicon import split_of
-from fulmen.tasks.wording import says
+from fulmen.tasks.wording import plural, says
 
 TASK, CHOICE, SESSION = (TASKS[name]() for name in ("tool_calls", "tool_choice", "tool_sessions"))
 splits = pytest.mark.parametrize("split", ["train", "test"])
@@ -136,7 +136,7 @@ def test_every_turn_of_a_session_is_demonstrated(split):
     shares = {kind: count / kinds.total() for kind, count in kinds.items()}
     assert shares["call"] > 0.5
     assert shares["lacks"] > 0.1
-    assert shares["answer"] > 0.1
+    assert shares["answer"] > 0.08
     assert shares.pop("none") > 0.02
     assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.1
 
@@ -149,6 +149,29 @@ def test_a_tool_that_its_name_does_not_tell_is_thought_of_with_its_description()
     replies = [example.demonstration for example in take(TASK, "train", 8, 1000)]
     described = [reply for reply in replies if re.search(r"^fits: \S+ \(.+\.\)$", reply.thinking, re.M)]
     assert len(described) > 20
+
+
+def test_some_parameters_that_can_be_left_out_have_a_default_of_their_type():
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+    seen = set()
+    for example in take(TASK, "train", 8, 500):
+        for schema in (tool.parameters for tool in example.tools):
+            for name, parameter in schema["properties"].items():
+                if "default" in parameter:
+                    assert name not in schema["required"]
+                    assert isinstance(parameter["default"], types[parameter["type"]])
+                    assert parameter["default"] in parameter.get("enum", [parameter["default"]])
+                    seen.add(parameter["type"])
+    assert seen == types.keys()
+
+
+def test_some_requests_are_for_several_things():
+    said = [example.messages[0].content for example in take(TASK, "train", 8, 1000)]
+    tools = {tool.name for example in take(TASK, "train", 8, 1000) for tool in example.tools}
+    things = deeds_and_things("train")[1]
+    several = {plural(thing) for thing in things} - set(things)
+    assert sum(name.split("_")[-1] in several for name in tools) > 100
+    assert sum(bool(several & set(re.findall("[a-z]+", text))) for text in said) > 100
 
 
 @splits

@@ -94,7 +94,7 @@ def test_answers_stand_in_the_passage_that_they_cite(split):
         found, answer, cited = example.messages[-1].content, example.reference["answer"], example.reference["cited"]
         kinds.add((bool(cited), found.startswith("[")))
         if cited:
-            [passage] = [text for text in found.split("\n\n") if text.startswith(f"[{cited[0]}]")]
+            [passage] = [text for text in re.split(r"\n\n(?=\[)", found) if text.startswith(f"[{cited[0]}]")]
             assert answer in passage
     assert kinds == {(True, True), (False, True), (False, False)}
 

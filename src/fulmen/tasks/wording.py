@@ -12,6 +12,16 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def determined(noun: str, *, several: bool) -> tuple[str, str, str]:
+    """A noun as one of its kind, as the known one and as one's own; in the plural if there are `several`.
+
+    Example: `determined("seat", several=True)` is `("seats", "the seats", "my seats")`.
+    """
+    if several:
+        noun = plural(noun)
+    return noun if several else with_article(noun), f"the {noun}", f"my {noun}"
+
+
 def capital(text: str) -> str:
     """A text that begins with a capital letter; the others stay as they are."""
     return text[0].upper() + text[1:]

@@ -19,7 +19,7 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW. Weight decay applies to matrices only, never to norms and biases.
+    """AdamW. Weight decay applies to matrices only, never to norms, biases and the embedding.
 
     Example: `OptimizerSettings(learning_rate=2e-3, weight_decay=0.1)`.
     """

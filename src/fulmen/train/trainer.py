@@ -113,10 +113,15 @@ class Trainer:
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW in one pass over the weights, decaying matrices only."""
+    """AdamW in one pass over the weights, decaying matrices only.
+
+    Not the embedding: rows of words that are rarely seen would fade, and where it is the head, too, never be written.
+    """
 
     def those(decayed: bool) -> Iterator[nn.Parameter]:
-        return (p for p in model.parameters() if p.requires_grad and (p.dim() >= 2) == decayed)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and (parameter.dim() >= 2 and "embed_tokens" not in name) == decayed:
+                yield parameter
 
     groups: list[dict[str, Any]] = [
         {"params": list(those(decayed=True)), "weight_decay": settings.weight_decay},

@@ -14,11 +14,11 @@ from fulmen.train.data.vocabulary import word_pieces
 
 REPAIR = Example(
     messages=(
-        Message(role="user", content="Repair the meeting for Paris. The zone is Paris; Meeting: HUH, 12 m."),
+        Message(role="user", content="Repair the bridge for Paris. The zone is Paris; Bridge: HUH, 12 m."),
         Message(
             role="assistant",
-            thinking="fits: repair_meeting; zone=Paris",
-            tool_calls=(ToolCall(id="call_1", name="repair_meeting", arguments='{"zone": "Paris"}'),),
+            thinking="fits: repair_bridge; zone=Paris",
+            tool_calls=(ToolCall(id="call_1", name="repair_bridge", arguments='{"zone": "Paris"}'),),
         ),
         Message(role="tool", content='{"title": "Paris"}', tool_call_id="call_1"),
     ),
@@ -26,8 +26,8 @@ REPAIR = Example(
     demonstration=Message(role="assistant", thinking="title: Paris", content="The title is Paris."),
     tools=(
         ToolSpec(
-            name="repair_meeting",
-            description="Repair a meeting.",
+            name="repair_bridge",
+            description="Repair a bridge.",
             parameters={"type": "object", "properties": {"zone": {"type": "string", "title": "Zone"}}},
         ),
     ),
@@ -35,7 +35,7 @@ REPAIR = Example(
 
 
 class Vocabulary:
-    """As much of a tokenizer as retelling needs: two names, two words that are written both ways, two others."""
+    """As much of a tokenizer as retelling needs: two names and four other words, of which one can begin a text."""
 
     special_token_ids = frozenset({0})
     token_bytes = (
@@ -45,7 +45,6 @@ class Vocabulary:
         b"paint",
         b"Paint",
         b"shave",
-        b"Shave",
         b"lens",
         b"filter",
         b"ab",
@@ -81,13 +80,13 @@ def test_a_word_becomes_the_same_word_wherever_it_stands():
         assert told.demonstration.thinking == f"title: {place}"
         assert told.demonstration.content == f"The title is {place}."
         seen |= {deed, thing, place, zone}
-    assert {"repair", "meeting", "Paris", "zone"} < seen  # some words stay
-    assert {"paint", "Quito", "lens"} <= seen
+    assert {"repair", "bridge", "Paris", "zone"} < seen  # some words stay
+    assert {"paint", "shave", "filter", "Quito", "lens"} <= seen
     assert any(re.fullmatch("(lens|filter){2}", word) for word in seen)
 
 
 def test_words_in_camel_case_are_told_as_elsewhere():
-    messages = (Message(role="user", content="Repair the meeting, HUH or repairMeeting."),)
+    messages = (Message(role="user", content="Repair the bridge, HUH or repairBridge."),)
     seen = set()
     for key in range(40):
         retelling = Retelling(Vocabulary(), fraction=1.0)
@@ -121,12 +120,16 @@ def test_a_fraction_of_the_problems_is_retold_and_alike_for_a_key():
     assert all(Retelling(Vocabulary(), fraction=0.0).retell(REPAIR, key=str(key)) is REPAIR for key in range(9))
 
 
-def test_a_vocabulary_without_words_leaves_problems_as_they_are():
+def test_a_vocabulary_of_bytes_makes_words_of_letters_and_one_without_leaves_problems_as_they_are():
     class Bytes:
         special_token_ids = frozenset()
         token_bytes = tuple(bytes([i]) for i in range(256))
 
     assert word_pieces(Bytes()) == [chr(i) for i in range(128) if chr(i).isalnum()]
+    told = {Retelling(Bytes(), fraction=1.0).retell(REPAIR, key=str(key)).tools[0].name for key in range(9)}
+    assert len(told) > 3
+    assert all(re.fullmatch("[a-z]{3,}_[a-z]{3,}", name) for name in told)
+    Bytes.token_bytes = Bytes.token_bytes[:65]
     assert Retelling(Bytes(), fraction=1.0).retell(REPAIR, key="1") is REPAIR
 
 

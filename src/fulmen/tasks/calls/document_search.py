@@ -14,7 +14,7 @@ from fulmen.tasks.lexicon import random_source, words
 from fulmen.tasks.reading.questions import KINDS, Question
 from fulmen.tasks.reading.world import World, draw_world
 from fulmen.tasks.task import Example, Score, Split
-from fulmen.tasks.wording import says, says_only
+from fulmen.tasks.wording import capital, plural, says, says_only
 from fulmen.tools.calculator import CALCULATOR
 
 NOT_FOUND = "Not found in the documents."
@@ -39,11 +39,13 @@ class _Passage:
     cited: str
     place: str
     text: str
+    heading: str = ""
 
     def shown(self) -> str:
         """As a result has it."""
-        by_place = self.cited == self.place
-        return f"[{self.place}]\n{self.text}" if by_place else f"[{self.cited}] ({self.place}) {self.text}"
+        if self.cited != self.place:
+            return f"[{self.cited}] ({self.place}) {self.text}"
+        return f"[{self.place}]{f' ({self.heading})' if self.heading else ''}\n{self.text}"
 
 
 class DocumentSearchTask:
@@ -138,15 +140,24 @@ def _draw_findings(
 
 
 def _draw_passages(rng: random.Random, split: Split, sentences: Sequence[str]) -> list[_Passage]:
-    """The sentences in up to three passages of one to three documents."""
+    """The sentences in up to three passages of documents, some with headings and paragraphs."""
     numbered = rng.random() < 0.4
     size = -(-len(sentences) // rng.randint(1, 3))
-    passages, line = [], rng.randint(1, 40)
-    for number, first in enumerate(range(0, len(sentences), size), start=1):
+    passages = []
+    starts = range(0, len(sentences), size)
+    names = rng.sample(words("things", split), len(starts))
+    for number, (first, name) in enumerate(zip(starts, names, strict=True), start=1):
         part = sentences[first : first + size]
-        file = rng.choice(words("things", split)) + rng.choice(_SUFFIXES)
-        lines = str(line) if len(part) == 1 else f"{line}-{line + len(part) - 1}"
-        place = f"{file}:{lines}"
-        passages.append(_Passage(cited=str(number) if numbered else place, place=place, text=" ".join(part)))
-        line += len(part) + rng.randint(1, 30)
+        file = name + rng.choice(_SUFFIXES)
+        together = rng.choice((1, 2, 3, len(part)))
+        paragraphs = [" ".join(part[i : i + together]) for i in range(0, len(part), together)]
+        heading, line = "", rng.randint(1, 90)
+        if not numbered and rng.random() < 0.6:
+            kind, city = rng.choice(words("things", split)), rng.choice(words("cities", split))
+            heading, line = f"{capital(plural(kind))} {rng.choice(('of', 'in'))} {city}", 1
+            paragraphs.insert(0, f"# {heading}")
+        last = line + 2 * (len(paragraphs) - 1)
+        place = f"{file}:{line}" if last == line else f"{file}:{line}-{last}"
+        cited = str(number) if numbered else place
+        passages.append(_Passage(cited=cited, place=place, text="\n\n".join(paragraphs), heading=heading))
     return passages

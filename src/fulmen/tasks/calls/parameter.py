@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fulmen.tasks.calls.values import KINDS, Value
+from fulmen.tasks.calls.values import KINDS, JsonValue, Value
 from fulmen.tasks.task import Split
 
 
@@ -25,6 +25,8 @@ class Parameter:
     """Whether the schema says what the value means."""
     choices: tuple[Value, ...] = ()
     """Of a `choice`: what the schema lists, and how requests spell it."""
+    default: JsonValue | None = None
+    """What the schema says it is when nobody gives it; None: the schema says nothing."""
 
     @property
     def label(self) -> str:
@@ -43,6 +45,8 @@ class Parameter:
             schema["enum"] = [choice.json for choice in self.choices]
         elif self.described:
             schema["description"] = KINDS[self.kind].meaning
+        if self.default is not None:
+            schema["default"] = self.default
         return schema
 
     def draw(self, rng: random.Random, split: Split) -> Value:

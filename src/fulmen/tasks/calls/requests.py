@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fulmen.tasks.calls.parameter import Parameter
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import KINDS, Value
-from fulmen.tasks.wording import capital, with_article
+from fulmen.tasks.wording import capital, determined
 
 _OPENINGS = (
     "{}", "{}", "Please {}", "Can you {}?", "Could you {}?", "I want to {}", "I need to {}", "I would like to {}",
@@ -66,8 +66,7 @@ def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, 
     """Ask for what `tool` does, with these values for its parameters and nothing about the others."""
     if tool.requests:
         return _fill(rng.choice(tool.requests), values)
-    thing = rng.choice((f"the {tool.thing}", with_article(tool.thing), f"my {tool.thing}"))
-    deed = f"{tool.deed.replace('_', ' ')} {thing}"
+    deed = f"{tool.deed.replace('_', ' ')} {rng.choice(determined(tool.thing, several=tool.several))}"
     opening = rng.choice(_OPENINGS).format(deed)
     question = opening.endswith("?")
     inline: dict[str, str] = {}

@@ -118,6 +118,7 @@ def _asked_field(rng: random.Random, split: Split) -> Outcome:
 def _only_field(rng: random.Random, split: Split) -> Outcome:
     ((label, value),) = _draw_fields(rng, split, 1).items()
     label = rng.choice((label, label, "result"))
+    value = "none" if rng.random() < 0.1 else value
     return Outcome(
         question="",
         result=json.dumps({label: value}),

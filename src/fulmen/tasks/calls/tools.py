@@ -5,8 +5,8 @@ the families of either split keep their words to themselves.
 """
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,7 +15,7 @@ from fulmen.chat.message import ToolSpec
 from fulmen.tasks.calls.parameter import Parameter, read_choices
 from fulmen.tasks.lexicon import invented_name, split_of, words
 from fulmen.tasks.task import Split
-from fulmen.tasks.wording import with_article
+from fulmen.tasks.wording import determined, plural
 
 _MODIFIERS = ("new", "old", "first", "second", "main", "total", "max", "min", "target", "final", "extra", "other")
 _KIND_WEIGHTS = {
@@ -46,6 +46,8 @@ class InventedTool:
     """A verb; empty for a tool of a family."""
     thing: str = ""
     """Its object, without an article."""
+    several: bool = False
+    """Whether the object is named in the plural."""
     requests: tuple[str, ...] = ()
     """Of a family: requests with parameters in braces, optional parts in brackets."""
     purpose: str = ""
@@ -145,17 +147,20 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
         else:
             noun, adjective = near.thing.split()[-1], adjective if " " in near.thing else ""
     thing = f"{adjective} {noun}".strip()
-    name = _tool_name(rng, verb, thing)
-    description = _description(rng, verb, thing)
+    several = rng.random() < 0.2
+    named = thing if rng.random() < 0.7 else noun  # nothing that is given resembles it so much that this could mislead
+    name = _tool_name(rng, verb, plural(named) if several else named)
+    description = _description(rng, verb, determined(thing, several=several))
     opaque = rng.random() < 0.08
     if opaque:
         name = invented_name(rng, split).lower() + rng.choice(("", "_api", "_tool", "_v2"))
-        description = f"{verb.replace('_', ' ').capitalize()} {with_article(thing)}."
+        description = f"{verb.replace('_', ' ').capitalize()} {determined(thing, several=several)[0]}."
     return InventedTool(
         name=name,
         description=description,
         deed=verb,
         thing=thing,
+        several=several,
         parameters=_draw_parameters(rng, split),
         titled=rng.random() < 0.2,
         opaque=opaque,
@@ -173,9 +178,9 @@ def _tool_name(rng: random.Random, verb: str, thing: str) -> str:
     return "_".join([*parts[1:], verb])
 
 
-def _description(rng: random.Random, verb: str, thing: str) -> str:
-    deed, one = verb.replace("_", " "), with_article(thing)
-    forms = (f"{deed.capitalize()} {one}.", f"{deed.capitalize()} the {thing}.", f"Use this to {deed} {one}.", "")
+def _description(rng: random.Random, verb: str, determined_thing: Sequence[str]) -> str:
+    deed, (one, the, _) = verb.replace("_", " "), determined_thing
+    forms = (f"{deed.capitalize()} {one}.", f"{deed.capitalize()} {the}.", f"Use this to {deed} {one}.", "")
     return rng.choice(forms)
 
 
@@ -190,15 +195,17 @@ def _draw_parameters(rng: random.Random, split: Split) -> tuple[Parameter, ...]:
         name = f"{rng.choice(_MODIFIERS)}_{label}" if rng.random() < 0.2 else label
         if any(name == other.name for other in parameters):
             continue
-        parameters.append(
-            Parameter(
-                name=name,
-                kind=kind,
-                required=all_required or rng.random() < 0.6,
-                described=rng.random() < 0.3,
-                choices=read_choices(choices),
-            )
+        parameter = Parameter(
+            name=name,
+            kind=kind,
+            required=all_required or rng.random() < 0.6,
+            described=rng.random() < 0.3,
+            choices=read_choices(choices),
         )
+        if not parameter.required and rng.random() < 0.5:
+            usual = rng.choice((0, 1, 10)) if kind in ("count", "amount") else parameter.draw(rng, split).json
+            parameter = replace(parameter, default=usual)
+        parameters.append(parameter)
     return tuple(parameters)
 
 

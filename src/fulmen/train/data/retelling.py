@@ -16,13 +16,15 @@ from fulmen.chat.tokenizer import Tokenizer
 from fulmen.tasks.calls.tools import families, labels
 from fulmen.tasks.lexicon import words
 from fulmen.tasks.task import Example
+from fulmen.tasks.wording import plural
 from fulmen.train.data.vocabulary import word_pieces
 
 _SHARE = 0.7
 """Of the words that can be replaced in a problem."""
+_SHORTEST = 3
+"""Letters of a new word."""
 _NAMES = ("cities", "first_names", "surnames")
-_DEEDS = ("verbs",)
-_NOUNS = ("adjectives", "animals", "foods", "instruments", "jobs", "things")
+_OTHERS = ("adjectives", "animals", "foods", "instruments", "jobs", "things", "verbs")
 _KEPT = frozenset(
     {
         # what demonstrations say of themselves
@@ -48,13 +50,10 @@ class Retelling:
     def __init__(self, tokenizer: Tokenizer, *, fraction: float) -> None:
         """Take the words of a vocabulary, for a fraction of the problems."""
         self._fraction = fraction
-        pieces = [piece for piece in word_pieces(tokenizer) if re.fullmatch(r"[A-Za-z]{3,}", piece)]
-        known = set(pieces)
+        pieces = [piece for piece in word_pieces(tokenizer) if re.fullmatch("[A-Za-z]+", piece)]
         self._pools = {
             "name": [piece for piece in pieces if piece.istitle()],
-            "noun": [piece for piece in pieces if piece.islower()],
-            # requests begin with them: to find its small letters from the capital is no matter of reading
-            "deed": [piece for piece in pieces if piece.islower() and piece.capitalize() in known],
+            "other": [piece for piece in pieces if piece.islower()],
         }
 
     def retell(self, example: Example, *, key: str) -> Example:
@@ -79,21 +78,25 @@ class Retelling:
         return _rewritten(example, lambda text: _WORD.sub(other, text))
 
     def _draw(self, rng: random.Random, kind: str) -> str:
-        """One or two pieces."""
-        return "".join(rng.choices(self._pools[kind], k=rng.choice((1, 1, 1, 2)))).lower()
+        """One to three pieces."""
+        word = ""
+        while len(word) < _SHORTEST:
+            word = "".join(rng.choices(self._pools[kind], k=rng.choice((1, 1, 1, 2, 2, 3)))).lower()
+        return word
 
 
 @cache
 def _replaceable() -> dict[str, str]:
-    """Words to their kinds: names, deeds, and nouns with all else; not choices that requests name by other words.
+    """Words to their kinds: names and others; not choices that requests name by other words.
 
     Nor what requests for everyday tools say: "wake me" is for `set_alarm` only in these words.
     """
     spelt = [part for names in labels("train").values() for name in names for part in name.split()]
     labelled = {part for text in spelt if "=" not in text for part in text.split("_")}
-    kinds = dict.fromkeys(map(str.lower, labelled), "noun")
-    for kind, lists in (("noun", _NOUNS), ("deed", _DEEDS), ("name", _NAMES)):
+    kinds = dict.fromkeys(map(str.lower, labelled), "other")
+    for kind, lists in (("other", _OTHERS), ("name", _NAMES)):
         kinds |= {part: kind for name in lists for word in words(name, "train") for part in word.lower().split("_")}
+    kinds |= {plural(thing): "other" for thing in words("things", "train")}
     kept = _KEPT.union(part for text in spelt if "=" in text for part in re.split("[_=]", text.lower()))
     everyday = (text for tool in families("train") for text in (tool.name, *tool.requests))
     kept = kept.union(word for text in everyday for word in re.findall("[a-z]+", text.lower()))
