@@ -190,6 +190,7 @@ def test_a_stream_that_was_garbled_is_tried_again(visit, say):
 
 def test_server_that_can_not_be_reached(visit, say):
     say("Back again.")
+    expect(visit.page.locator("header.top .model")).to_contain_text("scripted")
     visit.context.set_offline(True)
     visit.say("Hello")
     expect(visit.page.get_by_role("alert")).to_contain_text("The server doesn\u2019t answer")
