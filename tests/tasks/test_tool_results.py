@@ -86,7 +86,7 @@ def test_the_calculator_is_right(split):
 
 @splits
 def test_answers_stand_in_the_passage_that_they_cite(split):
-    kinds = set()
+    kinds, titles = set(), set()
     for example in take(SEARCH, split, 3, 600):
         if "query" in example.reference:
             prove_grammar(example)
@@ -96,6 +96,8 @@ def test_answers_stand_in_the_passage_that_they_cite(split):
         if cited:
             [passage] = [text for text in re.split(r"\n\n(?=\[)", found) if text.startswith(f"[{cited[0]}]")]
             assert answer in passage
+            titles |= {title == heading for title, heading in re.findall(r"\((.+)\)\n# (.+)\n\n", passage)}
+    assert titles == {True}
     assert kinds == {(True, True), (False, True), (False, False)}
 
 

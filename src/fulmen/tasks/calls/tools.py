@@ -1,4 +1,4 @@
-"""Tools without end: some of a few dozen everyday families, most put together from a deed, a thing and parameters.
+"""Tools without end: some of several dozen everyday families, most put together from a deed, a thing and parameters.
 
 The two splits share no tool, no deed or thing in a tool's name and no parameter: words are divided by their hash, and
 the families of either split keep their words to themselves.
