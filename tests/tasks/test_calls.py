@@ -113,7 +113,7 @@ def test_thoughts_go_from_the_request_to_the_call(split):
 
 @splits
 def test_every_turn_of_a_session_is_demonstrated(split):
-    examples = take(SESSION, split, 1, 300)
+    examples = take(SESSION, split, 1, 600)
     prove_scores(SESSION, examples)
     kinds = Counter()
     for example in examples:
@@ -136,7 +136,7 @@ def test_every_turn_of_a_session_is_demonstrated(split):
     shares = {kind: count / kinds.total() for kind, count in kinds.items()}
     assert shares["call"] > 0.5
     assert shares["lacks"] > 0.1
-    assert shares["answer"] > 0.08
+    assert shares["answer"] > 0.1
     assert shares.pop("none") > 0.02
     assert sum(share for kind, share in shares.items() if kind.endswith(" no")) > 0.1
 

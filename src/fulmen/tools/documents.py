@@ -136,14 +136,9 @@ def document_tools(index: DocumentIndex, root: FileRoot) -> tuple[Tool, ...]:
         found = index.search(query, count=count)
         if not found:
             return f"no passage has a word of {query!r:.200}; try other words"
-        return "\n\n".join(map(_shown, found))
+        return "\n\n".join(passage.shown() for passage in found)
 
     return tool_from_function(search_documents), read_file_tool(root)
-
-
-def _shown(passage: Passage) -> str:
-    heading = f" ({passage.heading})" if passage.heading else ""
-    return f"[{passage.citation}]{heading}\n{passage.text}"
 
 
 def _tokens(texts: Sequence[str]) -> list[list[str]]:

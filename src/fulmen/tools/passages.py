@@ -47,6 +47,11 @@ class Passage:
         lines = f"{self.first_line}-{self.last_line}" if self.last_line > self.first_line else str(self.first_line)
         return f"{self.path}:{lines}"
 
+    def shown(self) -> str:
+        """As the result of a search has it."""
+        heading = f" ({self.heading})" if self.heading else ""
+        return f"[{self.citation}]{heading}\n{self.text}"
+
 
 def passages_of(path: str, text: str) -> Iterator[Passage]:
     """Cut a document into passages of whole lines, at most 1,000 letters each, where paragraphs and headings end.

@@ -3,7 +3,6 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from fulmen.chat.message import Message, ToolSpec
 from fulmen.tasks.calls.cases import Turn, conversation
@@ -16,6 +15,7 @@ from fulmen.tasks.reading.world import World, draw_world
 from fulmen.tasks.task import Example, Score, Split
 from fulmen.tasks.wording import capital, plural, says, says_only
 from fulmen.tools.calculator import CALCULATOR
+from fulmen.tools.passages import Passage
 
 NOT_FOUND = "Not found in the documents."
 _SEARCH = "search_documents"
@@ -30,22 +30,6 @@ _NOTHING = ("no passage has a word of {!r}; try other words", "Nothing was found
 _CITATION = re.compile(r"\[([^\]]*)\]")
 _SUFFIXES = (".md", ".md", ".txt", ".rst")
 _OPENINGS = ("{}", "{}", "{}", "Look in the documents: {}", "{} Search the documents.", "Question: {}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Passage:
-    """Some sentences of a document, and how an answer cites them: by number, or by file and lines."""
-
-    cited: str
-    place: str
-    text: str
-    heading: str = ""
-
-    def shown(self) -> str:
-        """As a result has it."""
-        if self.cited != self.place:
-            return f"[{self.cited}] ({self.place}) {self.text}"
-        return f"[{self.place}]{f' ({self.heading})' if self.heading else ''}\n{self.text}"
 
 
 class DocumentSearchTask:
@@ -131,24 +115,27 @@ def _draw_findings(
         thinking = f"{query}: not found"
         return rng.choice(_NOTHING).format(query), "", Message(role="assistant", thinking=thinking, content=NOT_FOUND)
     passages = _draw_passages(rng, split, told)
-    found = "\n\n".join(passage.shown() for passage in rng.sample(passages, len(passages)))
+    found = "\n\n".join(rng.sample(list(passages.values()), len(passages)))
     if answering is None:
         return found, "", Message(role="assistant", thinking=question.thinking, content=NOT_FOUND)
-    cited = next(passage.cited for passage in passages if told[answering] in passage.text)
+    cited = next(cited for cited, passage in passages.items() if told[answering] in passage)
     thinking, content = f"{question.thinking}; in {cited}", f"{question.answer} [{cited}]"
     return found, cited, Message(role="assistant", thinking=thinking, content=content)
 
 
-def _draw_passages(rng: random.Random, split: Split, sentences: Sequence[str]) -> list[_Passage]:
-    """The sentences in up to three passages of documents, some with headings and paragraphs."""
+def _draw_passages(rng: random.Random, split: Split, sentences: Sequence[str]) -> dict[str, str]:
+    """The sentences in up to three passages of documents, some with headings and paragraphs.
+
+    By how an answer cites them, by number or by file and lines: as a result has them.
+    """
     numbered = rng.random() < 0.4
     size = -(-len(sentences) // rng.randint(1, 3))
-    passages = []
+    passages: dict[str, str] = {}
     starts = range(0, len(sentences), size)
     names = rng.sample(words("things", split), len(starts))
     for number, (first, name) in enumerate(zip(starts, names, strict=True), start=1):
         part = sentences[first : first + size]
-        file = name + rng.choice(_SUFFIXES)
+        path = name + rng.choice(_SUFFIXES)
         together = rng.choice((1, 2, 3, len(part)))
         paragraphs = [" ".join(part[i : i + together]) for i in range(0, len(part), together)]
         heading, line = "", rng.randint(1, 90)
@@ -157,7 +144,10 @@ def _draw_passages(rng: random.Random, split: Split, sentences: Sequence[str]) -
             heading, line = f"{capital(plural(kind))} {rng.choice(('of', 'in'))} {city}", 1
             paragraphs.insert(0, f"# {heading}")
         last = line + 2 * (len(paragraphs) - 1)
-        place = f"{file}:{line}" if last == line else f"{file}:{line}-{last}"
-        cited = str(number) if numbered else place
-        passages.append(_Passage(cited=cited, place=place, text="\n\n".join(paragraphs), heading=heading))
+        text = "\n\n".join(paragraphs)
+        passage = Passage(path=path, first_line=line, last_line=last, heading=heading, text=text)
+        if numbered:
+            passages[str(number)] = f"[{number}] ({passage.citation}) {text}"
+        else:
+            passages[passage.citation] = passage.shown()
     return passages
