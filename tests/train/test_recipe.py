@@ -1,5 +1,6 @@
 """A recipe's file to a recipe: scaled, its mixtures spelled out, its texts those that could be had."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,8 @@ def test_the_packages_recipes_are_sound(name):
     assert {path.name for path in texts} == {f"{corpus}.jsonl" for corpus in recipe.recipe.corpora}
     lengths = [stage.length for stage in recipe.stage]
     assert lengths[-1] == max(lengths)  # whatever was learned last, the long texts come after it
+    shortest = lengths[0]
+    for before, stage in pairwise(recipe.stage):
+        if stage.num_layers is not None:  # a deeper model begins with shorter texts again
+            shortest = stage.length
+        assert stage.length >= before.length or stage.length == shortest
