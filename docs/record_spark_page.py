@@ -69,14 +69,7 @@ def converse(
     """Ask the questions in one conversation, with the tools of these names."""
     page = visit.open()
     page.get_by_role("button", name="Options").click()
-    tools = [
-        {
-            "type": "function",
-            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-        }
-        for tool in registry.specs()
-        if tool.name in names
-    ]
+    tools = [tool.to_openai() for tool in registry.specs() if tool.name in names]
     page.get_by_label("Tools, as a JSON list").fill(json.dumps(tools))
     page.get_by_label("Temperature").fill("0")
     page.get_by_role("button", name="Save").click()

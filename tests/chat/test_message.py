@@ -33,6 +33,12 @@ def test_results_in_the_form_of_the_published_guide_become_one_message_each():
     )
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_tool_that_is_written_can_be_read_again(strict):
+    spec = ToolSpec(name="f", description="Does it.", parameters={"type": "object", "properties": {}}, strict=strict)
+    assert tools_from_openai([spec.to_openai()]) == (spec,)
+
+
 def test_what_is_written_can_be_read_again():
     messages = (
         Message(role="user", content="Hi"),

@@ -156,7 +156,7 @@ class EndpointModel:
             "stream_options": {"include_usage": True},
             "max_completion_tokens": max_tokens,
             "extra_body": self._extra,
-            **({"tools": [_tool_to_openai(tool) for tool in tools]} if tools else {}),
+            **({"tools": [tool.to_openai() for tool in tools]} if tools else {}),
             **self._options,
         }
         with _endpoint_errors(str(self._client.base_url)):
@@ -237,11 +237,6 @@ def _readable(message: Message) -> Message:
         for call in message.tool_calls
     )
     return dataclasses.replace(message, tool_calls=calls)
-
-
-def _tool_to_openai(tool: ToolSpec) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return {"type": "function", "function": function}
 
 
 @contextmanager

@@ -49,6 +49,13 @@ class ToolSpec:
     strict: bool = False
     """Every call must fit the schema, so one that no grammar can express in full is refused."""
 
+    def to_openai(self) -> dict[str, Any]:
+        """Return the tool as OpenAI's chat API writes it."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        if self.strict:
+            function["strict"] = True
+        return {"type": "function", "function": function}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
