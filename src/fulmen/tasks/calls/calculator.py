@@ -33,24 +33,28 @@ class CalculatorTask:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
         while True:
-            numbers, signs = _draw_sum(rng)
-            expression = _written(numbers, signs)
-            if split_of(expression) != split:
-                continue
-            spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
-            text = rng.choice(_REQUESTS).format(spoken)
             others = [tool for tool in draw_tools(rng, split)[0] if tool.purpose != "arithmetic"]
             tools: list[ToolSpec | InventedTool] = [CALCULATOR, *others[: rng.randint(0, 2)]]
             offer = Offer.of(rng.sample(tools, len(tools)))
-            request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
-            turn = Turn.calling(text, [offer.planned(CALCULATOR.name, {"expression": expression}, request)])
-            if rng.random() >= 0.5:
-                turn = after_result(text, turn.reply, _outcome(rng, expression))
-            yield conversation([turn], offer)
+            yield conversation([sum_turn(rng, split, offer)], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for the call with the expression sign by sign, and after it for the result."""
         return (score_calls if "calls" in example.reference else score_outcome)(example, reply)
+
+
+def sum_turn(rng: random.Random, split: Split, offer: Offer) -> Turn:
+    """A sum that wants the call of the calculator, or has had it and wants the answer."""
+    while True:
+        numbers, signs = _draw_sum(rng)
+        expression = _written(numbers, signs)
+        if split_of(expression) == split:
+            break
+    spoken = _written(numbers, [_SPOKEN[sign] for sign in signs]) if rng.random() < 0.4 else expression
+    text = rng.choice(_REQUESTS).format(spoken)
+    request = Request(text=text, deed=beginning(text), phrases={"expression": spoken})
+    turn = Turn.calling(text, [offer.planned(CALCULATOR.name, {"expression": expression}, request)])
+    return turn if rng.random() < 0.5 else after_result(text, turn.reply, _outcome(rng, expression))
 
 
 def _draw_sum(rng: random.Random) -> tuple[list[int], list[str]]:

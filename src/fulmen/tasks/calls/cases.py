@@ -68,7 +68,7 @@ def call_turn(rng: random.Random, split: Split, wanted: Sequence[InventedTool], 
     calls = []
     for tool in wanted:
         values = draw_values(rng, split, tool)
-        calls.append(offer.planned(tool.name, plain_values(values), phrase_request(rng, tool, values)))
+        calls.append(offer.planned(tool.name, plain_values(values), phrase_request(rng, split, tool, values)))
     text, *more = (call.request.text for call in calls)
     for following in more:
         end = "" if text.endswith((".", "?")) else "."
@@ -87,7 +87,7 @@ def twice_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Offe
     while one == two:
         two = parameter.draw(rng, split)
     both = Value(json="", text=f"{one.text} and {two.text}")
-    request = phrase_request(rng, tool, {**values, parameter.name: both})
+    request = phrase_request(rng, split, tool, {**values, parameter.name: both})
     given = plain_values(values)
     calls = [offer.planned(tool.name, {**given, parameter.name: value.json}, request) for value in (one, two)]
     return Turn.calling(request.text, calls)
@@ -97,7 +97,7 @@ def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer
     """A request that leaves out one of what the tool `can_lack`, which is asked for; and the answer, with the call."""
     missing, values = rng.choice(can_lack(tool)), draw_values(rng, split, tool)
     given = {name: value for name, value in values.items() if name != missing}
-    request = phrase_request(rng, tool, given)
+    request = phrase_request(rng, split, tool, given)
     thoughts = considered([offer.planned(tool.name, plain_values(given), request)])
     label = missing.replace("_", " ")
     asking = _saying(request.text, thoughts, f"What {'are' if label.endswith('s') else 'is'} the {label}?", [label])
@@ -109,7 +109,7 @@ def incomplete_turns(rng: random.Random, split: Split, tool: InventedTool, offer
 
 def refused_turn(rng: random.Random, split: Split, wanted: InventedTool, offer: Offer) -> Turn:
     """A request for a tool that is none of the given ones."""
-    request = phrase_request(rng, wanted, draw_values(rng, split, wanted))
+    request = phrase_request(rng, split, wanted, draw_values(rng, split, wanted))
     thoughts = chosen(request.deed, offer.shown, fits=False)
     return _saying(request.text, thoughts, rng.choice(_NO_TOOL_FITS), _REFUSALS)
 
@@ -193,7 +193,7 @@ CASES: Mapping[Callable[[random.Random, Split], Example], int] = {
 }
 """What makes an example of each situation, and how many of a hundred examples of a test it makes."""
 
-TRAINED_CASES = {**CASES, _several_tools: 25}
+TRAINED_CASES = {**CASES, _several_tools: 25, _same_tool_twice: 8}
 """The shares in training, where requests for several tools teach most per token."""
 
 

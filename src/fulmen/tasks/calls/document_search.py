@@ -43,31 +43,8 @@ class DocumentSearchTask:
         """Problems without end; the same ones for the same split and seed."""
         rng = random_source(self.name, split, seed)
         while True:
-            world = draw_world(rng, split)
-            told = rng.random() < 0.8
-            question = KINDS["lookup" if told else "not_said"](rng, split, world)
-            if question is None:
-                continue
-            query = searched(question.text)
-            text = rng.choice(_OPENINGS).format(question.text)
             offer = _draw_offer(rng, split)
-            request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
-            call = calling([offer.planned(_SEARCH, {"query": query}, request)])
-            if rng.random() < 1 / 3:
-                turn = Turn(text=text, reply=call, reference={"query": query})
-            else:
-                found, cited, reply = _draw_findings(rng, split, world, question, query)
-                turn = Turn(
-                    text=text,
-                    between=(call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
-                    reply=reply,
-                    reference={
-                        "answer": question.answer if cited else NOT_FOUND.rstrip("."),
-                        "cited": [cited] if cited else [],
-                        "wrong": list(question.wrong),
-                    },
-                )
-            yield conversation([turn], offer)
+            yield conversation([document_turn(rng, split, offer)], offer)
 
     def score(self, example: Example, reply: Message) -> Score:
         """1 for one search with all words that the question goes by; after it for the answer and what it cites."""
@@ -77,6 +54,31 @@ class DocumentSearchTask:
         said_alone = says_only(_CITATION.sub("", reply.content), answer, example.reference["wrong"])
         right = said_alone and _CITATION.findall(reply.content) == cited and not reply.tool_calls
         return Score(value=float(right), why="" if right else f"{answer!r} was expected, citing {cited}")
+
+
+def document_turn(rng: random.Random, split: Split, offer: Offer) -> Turn:
+    """A question that wants a search, or has had it and wants the answer."""
+    question = None
+    while question is None:
+        world = draw_world(rng, split)
+        question = KINDS["lookup" if rng.random() < 0.8 else "not_said"](rng, split, world)
+    query = searched(question.text)
+    text = rng.choice(_OPENINGS).format(question.text)
+    request = Request(text=text, deed=beginning(text), phrases={"query": without_end(question.text)})
+    call = calling([offer.planned(_SEARCH, {"query": query}, request)])
+    if rng.random() < 1 / 3:
+        return Turn(text=text, reply=call, reference={"query": query})
+    found, cited, reply = _draw_findings(rng, split, world, question, query)
+    return Turn(
+        text=text,
+        between=(call, Message(role="tool", content=found, tool_call_id=call.tool_calls[0].id)),
+        reply=reply,
+        reference={
+            "answer": question.answer if cited else NOT_FOUND.rstrip("."),
+            "cited": [cited] if cited else [],
+            "wrong": list(question.wrong),
+        },
+    )
 
 
 def _score_search(query: str, reply: Message) -> Score:

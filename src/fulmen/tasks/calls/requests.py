@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fulmen.tasks.calls.parameter import Parameter
 from fulmen.tasks.calls.tools import InventedTool
 from fulmen.tasks.calls.values import KINDS, Value
+from fulmen.tasks.task import Split
 from fulmen.tasks.wording import capital, determined
 
 _OPENINGS = (
@@ -40,6 +41,10 @@ _BRACES = re.compile(r"\{(\w+)\}")
 
 _SHORTEST_DEED, _LONGEST_DEED = 3, 8
 """Words before the first value that say what a request is for; where there are fewer, its beginning does."""
+_RECASED: Mapping[Split, float] = {"train": 0.6, "test": 0.3}
+"""How many choices are in other letters than the schema has; training has more of what is learned last."""
+_UNLABELLED: Mapping[Split, float] = {"train": 0.7, "test": 0.5}
+"""How many values have no label, where the schema tells whose they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +67,7 @@ class Request:
     """By parameter, in the order of the text: the words with its value, as they stand there."""
 
 
-def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, Value]) -> Request:
+def phrase_request(rng: random.Random, split: Split, tool: InventedTool, values: Mapping[str, Value]) -> Request:
     """Ask for what `tool` does, with these values for its parameters and nothing about the others."""
     if tool.requests:
         return _fill(rng.choice(tool.requests), values)
@@ -75,9 +80,10 @@ def phrase_request(rng: random.Random, tool: InventedTool, values: Mapping[str, 
         if parameter.name in values:
             value = values[parameter.name]
             if parameter.kind != "flag" and rng.random() < 0.25:
-                after[parameter.name] = _fit(rng.choice(_SENTENCES), parameter.label, _spell(rng, parameter, value))
+                form = rng.choice(_SENTENCES)
+                after[parameter.name] = _fit(form, parameter.label, _spell(rng, split, parameter, value))
             else:
-                inline[parameter.name] = _inline(rng, tool, parameter, value)
+                inline[parameter.name] = _inline(rng, split, tool, parameter, value)
     sentence = opening.rstrip("?") + _joined(rng, list(inline.values()))
     end = "?" if question else rng.choice((".", ".", ""))
     if after and not end:
@@ -125,9 +131,9 @@ def _phrase(before: str, value: Value, after: str) -> str:
     return " ".join([*word, value.text]) + (unit[0] if unit else "")
 
 
-def _inline(rng: random.Random, tool: InventedTool, parameter: Parameter, value: Value) -> str:
+def _inline(rng: random.Random, split: Split, tool: InventedTool, parameter: Parameter, value: Value) -> str:
     """A value in the middle of the sentence; without its label only where the schema tells whose it is."""
-    label, text = parameter.label, _spell(rng, parameter, value)
+    label, text = parameter.label, _spell(rng, split, parameter, value)
     if parameter.kind == "flag":
         return rng.choice(_FLAGS[bool(value.json)]).format(label=label)
     if parameter.choices:
@@ -137,7 +143,8 @@ def _inline(rng: random.Random, tool: InventedTool, parameter: Parameter, value:
         return f"{rng.choice(('with ', 'for ', ''))}{text} {label}"
     kind = KINDS[parameter.kind]
     only_one = sum(other.type == parameter.type and not other.choices for other in tool.parameters) == 1
-    if kind.phrase and (only_one or parameter.described) and _only_of_kind(tool, parameter) and rng.random() < 0.5:
+    told = (only_one or parameter.described) and _only_of_kind(tool, parameter)
+    if kind.phrase and told and rng.random() < _UNLABELLED[split]:
         return kind.phrase.format(text) if parameter.kind != "text" else text
     return _fit(rng.choice(_INLINE), label, text)
 
@@ -146,11 +153,11 @@ def _only_of_kind(tool: InventedTool, parameter: Parameter) -> bool:
     return sum(other.kind == parameter.kind for other in tool.parameters) == 1
 
 
-def _spell(rng: random.Random, parameter: Parameter, value: Value) -> str:
+def _spell(rng: random.Random, split: Split, parameter: Parameter, value: Value) -> str:
     """The value in the request: texts in quotes, choices in any case."""
     if parameter.kind == "text":
         return f"'{value.text}'" if rng.random() < 0.6 else f'"{value.text}"'
-    if parameter.choices and rng.random() < 0.3:
+    if parameter.choices and rng.random() < _RECASED[split]:
         return rng.choice((value.text.upper(), value.text.capitalize()))
     return value.text
 

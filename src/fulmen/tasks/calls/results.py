@@ -77,7 +77,7 @@ def result_turn(rng: random.Random, split: Split, tool: InventedTool, offer: Off
     values = draw_values(rng, split, tool)
     (make_outcome,) = rng.choices(list(_OUTCOMES), list(_OUTCOMES.values()))
     outcome = make_outcome(rng, split)
-    request = phrase_request(rng, tool, values)
+    request = phrase_request(rng, split, tool, values)
     text = request.text
     if outcome.question:
         text += ("" if text.endswith((".", "?")) else ".") + f" {outcome.question}"

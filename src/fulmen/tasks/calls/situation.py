@@ -92,10 +92,15 @@ def told(rng: random.Random, split: Split, tools: Sequence[InventedTool]) -> Off
 
     Their own tasks always want them, and a model that saw them nowhere else would call them whatever is asked.
     """
-    if split == "test" or rng.random() < 0.85 or any(tool.purpose in _LIKE_BUILT_IN for tool in tools):
+    if split == "test" or rng.random() < 0.85 or like_built_in(tools):
         return Offer.of(tools)
     built_in = rng.sample((*document_specs(), CALCULATOR), rng.choice((1, 2, 3)))
     return Offer.of(rng.sample([*tools, *built_in], len(tools) + len(built_in)))
+
+
+def like_built_in(tools: Iterable[InventedTool]) -> bool:
+    """Whether a request for one of the tools could be meant for a built-in one."""
+    return any(tool.purpose in _LIKE_BUILT_IN for tool in tools)
 
 
 def draw_values(rng: random.Random, split: Split, tool: InventedTool) -> dict[str, Value]:

@@ -31,7 +31,7 @@ class ToolChoiceTask:
             wanted = rng.sample(tools, rng.randint(1, min(4, len(tools))))
             wanted += [_draw(rng, split, tools) for _ in range(rng.randint(0, 2))]
             rng.shuffle(wanted)
-            deeds = [phrase_request(rng, tool, {}).deed for tool in wanted]
+            deeds = [phrase_request(rng, split, tool, {}).deed for tool in wanted]
             names = [tool.name if tool.name in given else None for tool in wanted]
             text = rng.choice(_QUESTIONS).format(names=", ".join(given), deeds="\n".join(deeds))
             order = list(given)

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from fulmen.chat.message import Message
+from fulmen.chat.message import Message, ToolSpec
+from fulmen.tasks.calls.calculator import sum_turn
 from fulmen.tasks.calls.call_task import score_calls
 from fulmen.tasks.calls.cases import (
     Turn,
@@ -15,19 +16,28 @@ from fulmen.tasks.calls.cases import (
     small_talk_turn,
     twice_turn,
 )
+from fulmen.tasks.calls.document_search import document_turn
 from fulmen.tasks.calls.results import result_turn
-from fulmen.tasks.calls.situation import Offer, draw_tools
+from fulmen.tasks.calls.situation import Offer, document_specs, draw_tools, like_built_in
 from fulmen.tasks.calls.tools import InventedTool, draw_tool
 from fulmen.tasks.lexicon import random_source
 from fulmen.tasks.task import Example, Score, Split
+from fulmen.tools.calculator import CALCULATOR
 
 _MOST_TURNS = 8
-_TURNS = {"call": 33, "answered": 15, "several": 11, "twice": 8, "refused": 14, "incomplete": 15, "talk": 4}
-"""How many of a hundred turns want what."""
+_TURNS = {
+    "call": 34, "answered": 13, "several": 10, "twice": 6, "refused": 9, "incomplete": 14, "talk": 4, "built_in": 10,
+}  # fmt: skip
+"""How many of a hundred turns want what; one that is built in only where it is given."""
+_SEARCH, _READ = document_specs()
+_BUILT_IN: tuple[list[ToolSpec], ...] = ([], [], [CALCULATOR], [_SEARCH, _READ], [CALCULATOR, _SEARCH, _READ])
+_BUILT_IN_TURNS = {CALCULATOR.name: sum_turn, _SEARCH.name: document_turn}
 
 
 class ToolSessionTask:
-    """Several turns of a conversation with up to five tools: calls, some with their results, questions, refusals."""
+    """Several turns of a conversation with up to five tools, some built in: calls, some with their results, questions
+    for what is missing, refusals.
+    """
 
     name = "tool_sessions"
 
@@ -36,7 +46,8 @@ class ToolSessionTask:
         rng = random_source(self.name, split, seed)
         while True:
             tools, _ = draw_tools(rng, split, least=rng.randint(1, 5))
-            offer = Offer.of(tools)
+            built_in = [] if like_built_in(tools) else rng.choice(_BUILT_IN)
+            offer = Offer.of(rng.sample([*tools, *built_in], len(tools) + len(built_in)))
             turns = list[Turn]()
             for _ in range(rng.randint(1, _MOST_TURNS - 1)):
                 turns += _draw_turns(rng, split, tools, offer)
@@ -53,6 +64,9 @@ def _draw_turns(
     """One turn, or a question for what is missing and the answer; the last one wants calls or refusals."""
     (kind,) = rng.choices(list(_TURNS), list(_TURNS.values()))
     lacking = [tool for tool in tools if can_lack(tool)]
+    built_in = [_BUILT_IN_TURNS[spec.name] for spec in offer.specs if spec.name in _BUILT_IN_TURNS]
+    if kind == "built_in" and built_in and not last:
+        return [rng.choice(built_in)(rng, split, offer)]
     if kind == "talk":
         return [small_talk_turn(rng, split)]
     if kind == "refused":

@@ -140,7 +140,7 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
         return rng.choice(families(split))
     verbs, nouns = deeds_and_things(split)
     verb, noun = rng.choice(verbs), rng.choice(nouns)
-    adjective = rng.choice(words("adjectives", split)) if rng.random() < 0.2 else ""
+    adjective = rng.choice(words("adjectives", split)) if rng.random() < (0.4 if split == "train" else 0.2) else ""
     if near is not None and near.deed and rng.random() < 0.6:
         if rng.random() < 0.5:
             verb = near.deed
@@ -149,7 +149,7 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
     thing = f"{adjective} {noun}".strip()
     several = rng.random() < 0.2
     named = thing if rng.random() < 0.7 else noun  # nothing that is given resembles it so much that this could mislead
-    name = _tool_name(rng, verb, plural(named) if several else named)
+    name = _tool_name(rng, split, verb, plural(named) if several else named)
     description = _description(rng, verb, determined(thing, several=several))
     opaque = rng.random() < 0.08
     if opaque:
@@ -167,10 +167,10 @@ def draw_tool(rng: random.Random, split: Split, *, near: InventedTool | None = N
     )
 
 
-def _tool_name(rng: random.Random, verb: str, thing: str) -> str:
+def _tool_name(rng: random.Random, split: Split, verb: str, thing: str) -> str:
     parts = [verb, *thing.split()]
     style = rng.random()
-    if style < 0.75:
+    if style < (0.6 if split == "train" else 0.75):
         return "_".join(parts)
     if style < 0.9:
         first, *rest = "_".join(parts).split("_")
