@@ -29,7 +29,7 @@ from fulmen.tools.registry import ToolRegistry
 
 EXAMPLES = Path(__file__).with_name("examples")
 CONVERSATIONS = {
-    "documents": (("search_documents", "read_file"), ("How much does the copper bell weigh?",)),
+    "documents": (("search_documents", "read_file"), ("When was Brackwater founded?",)),
     "tools": (("find_ferry", "reserve_seats"), ("When does the ferry leave Brackwater?",)),
     "calculator": (("calculator",), ("Calculate 4817 * 392.",)),
 }

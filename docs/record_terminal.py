@@ -56,7 +56,7 @@ SESSIONS = {
         title="fulmen agent",
         commands=(
             ("agent", "What is 4817 * 392?", "--tools", "calculator"),
-            ("agent", "How much does the copper bell weigh?", "--tools", "documents:docs/examples/village"),
+            ("agent", "When was Brackwater founded?", "--tools", "documents:docs/examples/village"),
             ("agent", "Find the ferry in Brackwater.", "--mcp", "ferry=python docs/examples/ferry.py"),
         ),
     ),
