@@ -51,7 +51,8 @@ class ToolSpec:
 
     def to_openai(self) -> dict[str, Any]:
         """Return the tool as OpenAI's chat API writes it."""
-        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        function: dict[str, Any] = {"name": self.name, "description": self.description}
+        function["parameters"] = dict(self.parameters)
         if self.strict:
             function["strict"] = True
         return {"type": "function", "function": function}
