@@ -1,9 +1,10 @@
-"""int8 products of the native step against exact ones: as close as float32 gets, whatever the sizes and the batch."""
+"""int8 products, of the native step and of a prefill, against exact ones: as close as float32 gets, whatever the sizes
+and the batch."""
 
 import pytest
 import torch
 
-from fulmen.kernels import native
+from fulmen.kernels import int8_experts, int8_linear, native, reference
 from fulmen.kernels.native import Kind, Matrix, ProgramBuilder, Shape
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=str(native.unavailable_reason()))
@@ -17,7 +18,7 @@ def random_weight(rows, cols, *, seed=0):
     return weight, torch.rand(rows, generator=generator) + 0.5
 
 
-def products(x, weight, scale):
+def step_product(x, weight, scale):
     """x float32 [T, cols] times (weight * scale)^T by the native step, as the logits of embeddings."""
     tokens, (rows, cols) = len(x), weight.shape
     builder = ProgramBuilder()
@@ -39,31 +40,38 @@ def products(x, weight, scale):
     return out[:, :rows]
 
 
-def assert_close(x, weight, scale):
-    """Within 2^-22 of what a token's largest element can contribute: a step and the sums' own rounding."""
+@pytest.fixture(params=[step_product, int8_linear])
+def products(request):
+    return request.param
+
+
+def assert_close(products, x, weight, scale):
+    """Within 2^-22 of what a token's largest element can contribute (a step and the sums' rounding) and half a bit."""
     exact = x.double() @ (weight.double() * scale.double()[:, None]).T
     reach = x.double().abs().amax(1, keepdim=True) * (weight.double().abs().sum(1) * scale.double())
-    assert ((products(x, weight, scale).double() - exact).abs() <= 2.0**-22 * reach).all()
+    assert ((products(x, weight, scale).double() - exact).abs() <= 2.0**-22 * reach + 2.0**-24 * exact.abs()).all()
 
 
 @pytest.mark.parametrize("cols", [1, 3, 31, 63, 64, 65, 100, 192, 577])
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 130])
-def test_products_are_as_close_as_float32_gets(rows, cols):
+def test_products_are_as_close_as_float32_gets(products, rows, cols):
     weight, scale = random_weight(rows, cols, seed=cols)
-    for tokens in range(1, 18):
-        assert_close(torch.randn(tokens, cols, generator=torch.Generator().manual_seed(tokens)), weight, scale)
+    for tokens in (*range(1, 18), 65):
+        assert_close(
+            products, torch.randn(tokens, cols, generator=torch.Generator().manual_seed(tokens)), weight, scale
+        )
 
 
 @pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
 @pytest.mark.parametrize("outlier", [1e3, 1e6, 1e12])
-def test_an_outlier_costs_no_more_than_its_own_rounding(unit, outlier):
+def test_an_outlier_costs_no_more_than_its_own_rounding(products, unit, outlier):
     weight, scale = random_weight(20, 300)
     x = torch.randn(5, 300, generator=torch.Generator().manual_seed(1)) * unit
     x[2, 17] *= outlier
-    assert_close(x, weight, scale)
+    assert_close(products, x, weight, scale)
 
 
-def test_integers_are_summed_exactly_beside_an_outlier_of_all_digits():
+def test_integers_are_summed_exactly_beside_an_outlier_of_all_digits(products):
     generator = torch.Generator().manual_seed(2)
     weight, _ = random_weight(20, 300)
     x = torch.randint(-999, 1000, (5, 300), generator=generator)
@@ -75,16 +83,16 @@ def test_integers_are_summed_exactly_beside_an_outlier_of_all_digits():
     assert torch.equal(products(x.float(), weight, torch.ones(20)), exact.float())
 
 
-def test_largest_weights_and_elements_do_not_overflow():
-    cols = 70_000
+@pytest.mark.parametrize("cols", [65_536, 70_000])
+def test_largest_weights_and_elements_do_not_overflow(products, cols):
     weight = torch.full((3, cols), -128, dtype=torch.int8)
     weight[1], weight[2, ::2] = 127, 127
     x = torch.full((2, cols), 3.0)
     x[1, ::2] = -3.0
-    assert_close(x, weight, torch.ones(3))
+    assert_close(products, x, weight, torch.ones(3))
 
 
-def test_zeros_and_elements_below_any_step_give_zero():
+def test_zeros_and_elements_below_any_step_give_zero(products):
     weight, scale = random_weight(9, 70)
     x = torch.zeros(3, 70)
     x[1] = 1e-42
@@ -96,7 +104,7 @@ def test_zeros_and_elements_below_any_step_give_zero():
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_not_finite_stays_visible_and_with_its_token(wrong):
+def test_what_is_not_finite_stays_visible_and_with_its_token(products, wrong):
     weight, scale = random_weight(9, 70)
     weight[weight == 0] = 1
     x = torch.randn(3, 70, generator=torch.Generator().manual_seed(3))
@@ -108,7 +116,7 @@ def test_what_is_not_finite_stays_visible_and_with_its_token(wrong):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_neighbours_and_threads_do_not_change_a_bit(threads):
+def test_neighbours_and_threads_do_not_change_a_bit(products, threads):
     weight, scale = random_weight(333, 200)
     x = torch.randn(17, 200, generator=torch.Generator().manual_seed(4))
     alone = torch.cat([products(x[i : i + 1], weight, scale) for i in range(17)])
@@ -119,3 +127,32 @@ def test_neighbours_and_threads_do_not_change_a_bit(threads):
             assert torch.equal(products(x[:tokens], weight, scale), alone[:tokens])
     finally:
         torch.set_num_threads(before)
+
+
+def test_rows_may_lie_apart_and_bfloat16_stays_bfloat16():
+    weight, scale = random_weight(70, 130)
+    wide = torch.randn(9, 300, generator=torch.Generator().manual_seed(5))
+    x = wide[:, 100:230]
+    assert torch.equal(int8_linear(x, weight, scale), int8_linear(x.contiguous(), weight, scale))
+    narrow = x.bfloat16()
+    torch.testing.assert_close(
+        int8_linear(narrow, weight, scale), int8_linear(narrow.float(), weight, scale).bfloat16(), atol=0, rtol=0
+    )
+
+
+def test_no_tokens_give_no_rows():
+    weight, scale = random_weight(70, 130)
+    assert int8_linear(torch.empty(0, 130), weight, scale).shape == (0, 70)
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 200])
+def test_experts_equal_a_loop_over_tokens_on_widened_weights(tokens):
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(tokens, 40, generator=generator)
+    (w13, scale13), (w2, scale2) = random_weight(5 * 48, 40), random_weight(5 * 40, 24)
+    w13, scale13, w2, scale2 = w13.view(5, 48, 40), scale13.view(5, 48) / 400, w2.view(5, 40, 24), scale2.view(5, 40)
+    weights, ids = torch.rand(tokens, 5, generator=generator).topk(2)
+    out = int8_experts(x, ids, weights, w13, scale13, w2, scale2)
+    wide13, wide2 = (w.double() * s.double()[..., None] for w, s in ((w13, scale13), (w2, scale2)))
+    exact = reference.grouped_experts(x.double(), ids, weights.double(), wide13, wide2)
+    torch.testing.assert_close(out.double(), exact, atol=1e-6 * exact.abs().max(), rtol=1e-5)

@@ -3,6 +3,7 @@
 from fulmen.kernels.dispatch import lightning
 from fulmen.kernels.divergence import mean_divergence
 from fulmen.kernels.grouped_experts import grouped_experts
+from fulmen.kernels.int8 import int8_experts, int8_linear
 from fulmen.kernels.lightning_decode import lightning_decode
 from fulmen.kernels.logprob import token_logprobs
 from fulmen.kernels.paged_attention import paged_attention, softmax_attention
@@ -10,6 +11,8 @@ from fulmen.kernels.rms_norm import rms_norm
 
 __all__ = [
     "grouped_experts",
+    "int8_experts",
+    "int8_linear",
     "lightning",
     "lightning_decode",
     "mean_divergence",

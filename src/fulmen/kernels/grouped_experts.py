@@ -30,14 +30,14 @@ def grouped_experts(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor,
     if x.is_cuda and x.dtype == torch.bfloat16:
         return _grouped_mm(x, expert_ids, weights, w13, w2)
     whole_blocks = x.dtype == torch.bfloat16 and expert_ids.numel() >= BLOCK * len(w13)
-    rows = _Rows.sort(expert_ids, len(w13), BLOCK if whole_blocks else 1)
+    rows = ExpertRows.sort(expert_ids, len(w13), BLOCK if whole_blocks else 1)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weights, w13, w2)):
         return _GroupedExperts.apply(x, rows, weights, w13, w2)
     return _forward(x, rows, weights, w13, w2, None)
 
 
 @dataclass(frozen=True)
-class _Rows:
+class ExpertRows:
     """The rows of all experts, sorted by expert. Padding rows read token 0 and weigh nothing."""
 
     tokens: Tensor  # int64 [R]: t of each row
@@ -45,7 +45,7 @@ class _Rows:
     counts: Tensor  # int64 [E]: rows of each expert, padding included
 
     @classmethod
-    def sort(cls, expert_ids: Tensor, num_experts: int, block: int = 1) -> "_Rows":
+    def sort(cls, expert_ids: Tensor, num_experts: int, block: int = 1) -> "ExpertRows":
         """Sort expert_ids [T, K]; within an expert by token. Each expert's rows are a multiple of `block`."""
         flat = expert_ids.flatten()
         counts = torch.bincount(flat, minlength=num_experts)
@@ -79,7 +79,7 @@ class _Rows:
         return functional.embedding_bag(self.places, values, mode="sum", per_sample_weights=weights)
 
 
-def _forward(x: Tensor, rows: _Rows, weights: Tensor, w13: Tensor, w2: Tensor, kept: Tensor | None) -> Tensor:
+def _forward(x: Tensor, rows: ExpertRows, weights: Tensor, w13: Tensor, w2: Tensor, kept: Tensor | None) -> Tensor:
     """The loop over experts; w13 x of all rows is left in `kept` [R, 2 F] if given, for the backward."""
     values = x.new_empty(len(rows.tokens), x.shape[1])  # [R, hidden]
     most = max((part.stop - part.start for _, part in rows.slices()), default=0)
@@ -101,7 +101,7 @@ class _GroupedExperts(torch.autograd.Function):
     """Keeps w13 x of every row and nothing else of that size; the rest is recomputed by cheap elementwise passes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: _Rows, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: ExpertRows, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
         kept = x.new_empty(len(rows.tokens), w13.shape[1])
         ctx.rows = rows
         out = _forward(x, rows, weights, w13, w2, kept)
@@ -112,7 +112,7 @@ class _GroupedExperts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         x, weights, w13, w2, kept = ctx.saved_tensors
-        rows: _Rows = ctx.rows
+        rows: ExpertRows = ctx.rows
         need_x, _, _, need_w13, need_w2 = ctx.needs_input_grad
         coefficients = rows.spread(weights).to(x.dtype)  # [R, 1]
         d_values = x.new_empty(len(rows.tokens), x.shape[1]) if need_x else None  # [R, hidden]
@@ -160,7 +160,7 @@ def _gate_backward(
 
 def _grouped_mm(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
     """All experts in two kernels by torch.nn.functional.grouped_mm, which differentiates itself."""
-    rows = _Rows.sort(expert_ids, len(w13))
+    rows = ExpertRows.sort(expert_ids, len(w13))
     ends = rows.counts.cumsum(0).to(torch.int32)  # [E]: where each expert's rows end
     inner = functional.grouped_mm(x[rows.tokens], w13.transpose(1, 2), offs=ends)  # [R, 2 F]
     gate, up = inner.chunk(2, dim=-1)

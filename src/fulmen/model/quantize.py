@@ -1,21 +1,18 @@
 """Weight-only int8: a quarter of the bytes to read for each token, a scale for each output row.
 
-A row of a weight w is kept as round(w / scale) with scale = max|w| / 127. The torch path widens rows when they are
-used; the native step reads the integers. Router gates, norms and the embedding stay as they are: a rounded router
-picks other experts. A head that is tied to the embedding gets its own int8 copy.
+A row of a weight w is kept as round(w / scale) with scale = max|w| / 127. Products read the integers where the CPU
+multiplies bytes, and widen rows elsewhere (`kernels.int8`). Router gates, norms and the embedding stay as they are: a
+rounded router picks other experts. A head that is tied to the embedding gets its own int8 copy.
 """
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from fulmen.kernels import grouped_experts
+from fulmen.kernels import int8_experts, int8_linear
 from fulmen.model.decoder import Decoder
 from fulmen.model.experts import Experts
-
-_ROWS = 512  # of a linear layer that are widened at once: still in the cache when they are multiplied
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,12 +35,8 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., columns] -> [..., rows] in x's dtype; the product runs on widened weights."""
-        out = x.new_empty(*x.shape[:-1], len(self.weight))
-        for first in range(0, len(self.weight), _ROWS):
-            rows = slice(first, first + _ROWS)
-            wide = self.weight[rows].to(x.dtype).mul_(self.weight_scale[rows, None].to(x.dtype))
-            out[..., rows] = functional.linear(x, wide)
+        """x [..., columns] -> [..., rows] in x's dtype."""
+        out = int8_linear(x.flatten(0, -2), self.weight, self.weight_scale).unflatten(0, x.shape[:-1])
         return out if self.bias is None else out + self.bias
 
 
@@ -63,10 +56,8 @@ class Int8Experts(nn.Module):
             self.register_buffer(f"{name}_scale", scale)
 
     def forward(self, x: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
-        """Like `Experts.forward`, on widened weights of this layer alone."""
-        w13 = self.w13.to(x.dtype).mul_(self.w13_scale[..., None].to(x.dtype))
-        w2 = self.w2.to(x.dtype).mul_(self.w2_scale[..., None].to(x.dtype))
-        return grouped_experts(x, expert_ids, weights, w13, w2)
+        """Like `Experts.forward`."""
+        return int8_experts(x, expert_ids, weights, self.w13, self.w13_scale, self.w2, self.w2_scale)
 
 
 def quantize_(model: Decoder, kind: Literal["int8"]) -> Decoder:

@@ -6,6 +6,7 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.int8_product import int8_columns, int8_product
 from fulmen.kernels.native.loading import available, unavailable_reason
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
 
@@ -17,5 +18,7 @@ __all__ = [
     "ProgramBuilder",
     "Shape",
     "available",
+    "int8_columns",
+    "int8_product",
     "unavailable_reason",
 ]

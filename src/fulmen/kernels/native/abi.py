@@ -107,6 +107,16 @@ class Step(Structure):
     ]
 
 
+class Int8Product(Structure):
+    """x float32 [tokens, cols], rows x_stride elements apart, by an int8 matrix, into out float32 [tokens, rows]."""
+
+    _fields_ = [
+        ("matrix", Matrix),
+        *((name, c_void_p) for name in ("x", "out")),
+        *((name, c_int64) for name in ("tokens", "x_stride")),
+    ]
+
+
 def bind(path: str) -> Any:
     """Load the built library and declare its functions. Calls release the interpreter lock."""
     library = ctypes.CDLL(path)
@@ -123,4 +133,8 @@ def bind(path: str) -> Any:
     library.fulmen_run.argtypes = [c_void_p, POINTER(Step)]
     library.fulmen_free.restype = None
     library.fulmen_free.argtypes = [c_void_p]
+    library.fulmen_int8_columns.restype = c_int64
+    library.fulmen_int8_columns.argtypes = []
+    library.fulmen_int8_linear.restype = None
+    library.fulmen_int8_linear.argtypes = [POINTER(Int8Product), c_int64]
     return library

@@ -82,12 +82,16 @@ inline Digits split(const float* x, int64_t n, float per_step) {
 
 class FixedPoint {
    public:
-    void assign(const std::vector<const float*>& rows, int64_t cols) {
-        const int64_t blocks = (cols + kColumns - 1) / kColumns;
-        columns_.resize(rows.size() * blocks);
-        tokens_.resize(rows.size());
-        for (size_t t = 0; t < rows.size(); t++) tokens_[t] = write(rows[t], cols, columns_.data() + t * blocks);
+    // Room for tokens of `cols` elements, to be written one by one, by any threads.
+    void resize(int64_t tokens, int64_t cols) {
+        cols_ = cols;
+        columns_.resize(tokens * blocks());
+        tokens_.resize(tokens);
     }
+    void write(int64_t token, const float* x) {
+        tokens_[token] = write(x, cols_, columns_.data() + token * blocks());
+    }
+    int64_t blocks() const { return (cols_ + kColumns - 1) / kColumns; }
     const std::vector<FixedToken>& tokens() const { return tokens_; }
 
    private:
@@ -105,6 +109,7 @@ class FixedPoint {
     }
 
     static constexpr int8_t kZeros[kColumns] = {};
+    int64_t cols_ = 0;
     std::vector<Digits> columns_;
     std::vector<FixedToken> tokens_;
 };

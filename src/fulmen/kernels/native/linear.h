@@ -172,7 +172,9 @@ struct Inputs {
     FixedPoint fixed;
 
     void prepare(const Matrix& matrix) {
-        if (in_fixed_point(matrix)) fixed.assign(rows, matrix.cols);
+        if (!in_fixed_point(matrix)) return;
+        fixed.resize(rows.size(), matrix.cols);
+        for (size_t t = 0; t < rows.size(); t++) fixed.write(t, rows[t]);
     }
 };
 
