@@ -1,14 +1,18 @@
 """What a request asks for is what it gets: ends, budgets, seeds, limits, cancellation, and nothing leaks."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tiny_engine import END, prompts_of
+from tiny_engine import CONFIGS, END, prompts_of
 
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.engine.request import ContextTooLong, QueueFull
+from fulmen.kernels import native
+from fulmen.model.decoder import Decoder
 from fulmen.trace import Grammar, RepetitionStop, SamplingParams, ThinkingBudget
 
 
@@ -116,6 +120,25 @@ def test_forced_tokens_are_computed_like_any_other(make_engine, models, letters)
     full = [*prompt, *completion.token_ids]
     best = models["hybrid"].logits(torch.tensor(full)).argmax(-1).tolist()
     assert full[len(prompt) + 10 :] == best[len(prompt) + 9 : -1]
+
+
+@pytest.mark.parametrize("runs_natively", [True, False])
+def test_rows_beyond_the_vocabulary_are_neither_sampled_nor_reported(letters, monkeypatch, runs_natively) -> None:
+    if runs_natively and not native.available():
+        pytest.skip("this machine has no compiler")
+    monkeypatch.setattr(native, "available", lambda: runs_natively)
+    config = CONFIGS["hybrid"].replace(vocab_size=END + 21)
+    engine = Engine(
+        Decoder(config).initialize(seed=0).requires_grad_(False), letters, options=EngineOptions(page_size=8)
+    )
+    free = SamplingParams(top_p=1.0, seed=1, max_tokens=60, ignore_eos=True, top_logprobs=20, repetition_penalty=1.1)
+    written = dataclasses.replace(free, grammar=Grammar(kind="regex", source="[a-z]{20}"))
+    for params in (free, written):
+        ((completion,),) = engine.generate(prompts_of(5), params)
+        reported = {token for top in completion.top_logprobs for token, _ in top}
+        assert max(reported | set(completion.token_ids)) <= END
+    with pytest.raises(ValueError, match=f"the vocabulary ends at {END}"):
+        engine.add([END + 1], free)
 
 
 def test_cancelled_requests_free_everything_and_say_so(make_engine) -> None:

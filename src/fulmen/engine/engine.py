@@ -70,6 +70,7 @@ class Engine:
     def __init__(self, model: Decoder, vocabulary: Vocabulary, *, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         self.model, self.vocabulary = model, vocabulary
+        self.vocab_size = min(model.config.vocab_size, len(vocabulary.token_bytes))  # heads are often padded beyond it
         self.weight_version = 0
         cache = allocate_cache(model, self.options)
         self._runner = Runner(model, cache)
@@ -85,7 +86,7 @@ class Engine:
         )
         limit = self.options.max_context or model.config.max_context
         self.max_context = min(limit, cache.num_pages * cache.page_size) if cache.num_pages else limit
-        self._grammars = Grammars(vocabulary, model.config.vocab_size)
+        self._grammars = Grammars(vocabulary, self.vocab_size)
         self._ids = itertools.count()
         self._active: dict[Running, _Active] = {}
         self._events: list[tuple[int, TokenEvent]] = []
@@ -108,11 +109,10 @@ class Engine:
             raise ContextTooLong(
                 f"the prompt has {len(prompt_ids):,} tokens; the context is {self.max_context:,}, reply included"
             )
-        size = self.model.config.vocab_size
         for name, tokens in (("the prompt", prompt_ids), ("logit_bias", params.logit_bias)):
             for token in (min(tokens, default=0), max(tokens, default=0)):
-                if not 0 <= token < size:
-                    raise ValueError(f"{name} has token {token}; the vocabulary ends at {size - 1}")
+                if not 0 <= token < self.vocab_size:
+                    raise ValueError(f"{name} has token {token}; the vocabulary ends at {self.vocab_size - 1}")
 
     def compile(self, params: SamplingParams) -> Constraint | None:
         """The request's grammar, compiled; ValueError says what is wrong with it. Safe from any thread."""
@@ -150,7 +150,7 @@ class Engine:
         if works:
             logits = self._runner.run(works)
             draws = [self._draw(work.sequence) for work in works if work.samples]
-            self._commit(works, sample(logits, draws) if logits is not None else [])
+            self._commit(works, sample(logits[:, : self.vocab_size], draws) if logits is not None else [])
         events, self._events = self._events, []
         return events
 
