@@ -1,6 +1,7 @@
 """However a request is computed, its tokens are those of a cold run: the bugs of hybrid caches are silent ones."""
 
 import itertools
+from collections import Counter
 
 import pytest
 import torch
@@ -59,9 +60,41 @@ def test_preempted_requests_give_the_tokens_of_undisturbed_ones(make_engine, ora
     prompts = prompts_of(20, 21, 22, 23)
     params = SamplingParams(temperature=0.0, max_tokens=30, ignore_eos=True)
     completions = tight.generate(prompts, params)
-    assert tight.scheduler.num_preemptions > 0
+    assert 0 < tight.scheduler.num_preemptions < 4  # who is set back waits until all of it fits
     assert [c.token_ids for (c,) in completions] == [oracle(kind, prompt, 30) for prompt in prompts]
     assert tight.memory.pages.num_free + sum(len(s.pages) for s in tight.memory.prefixes) >= 8
+
+
+def test_a_prompt_waits_uncomputed_until_all_of_it_fits(make_engine, oracle) -> None:
+    probe = make_engine()._runner.cache
+    engine = make_engine(cache_bytes=6 * probe.bytes_per_slot + 20 * probe.bytes_per_page, max_snapshots=2)
+    assert engine.memory.pages.num_pages == 20
+    computed, schedule = Counter(), engine.scheduler.schedule
+
+    def watched():
+        works = schedule()
+        computed.update({work.sequence.request.id: work.length for work in works})
+        return works
+
+    engine.scheduler.schedule = watched
+    answering, waiting = prompts_of(70, 100)  # 9 pages that become 17, and 13
+    params = SamplingParams(temperature=0.0, max_tokens=60, ignore_eos=True)
+    first = engine.add(answering, params)
+    while not engine.step():
+        pass
+    snapshots = list(engine.memory.prefixes)
+    second = engine.add(waiting, params)
+    events = {first: [], second: []}
+    while engine.has_work:
+        for request, event in engine.step():
+            events[request].append(event)
+        if engine.scheduler.waiting:
+            assert computed[second] == 0
+            assert all(snapshot in engine.memory.prefixes for snapshot in snapshots)
+    assert snapshots
+    assert engine.scheduler.num_preemptions == 0
+    assert computed == {first: 70 + 59, second: 100 + 59}
+    assert tuple(event.token_id for event in events[second]) == oracle("hybrid", waiting, 60)
 
 
 MODES = list(itertools.product([False, True], repeat=4))

@@ -1,8 +1,9 @@
 """One owner for the two allocators: what a sequence holds of the hybrid cache, and what the prefix store keeps.
 
-Pages and states come and go together: admission takes a slot and continues from a snapshot if one fits, extension
-takes pages, release gives both back, and the store is made to give way when either runs out. No torch: the copies
-that a snapshot needs are asked of a `CacheOperations`, which the runner implements.
+Pages and states come and go together: admission takes a slot and the pages of a whole prompt, and continues from a
+snapshot if one fits; extension takes pages for the reply, release gives all back, and the store is made to give way
+when either runs out. No torch: the copies that a snapshot needs are asked of a `CacheOperations`, which the runner
+implements.
 """
 
 from typing import Protocol
@@ -41,6 +42,7 @@ class CacheMemory:
         self.keeps_prefixes = keeps_prefixes
         self._operations = operations
         self._page_size = page_size
+        self._admitted: set[Sequence] = set()
 
     @property
     def uses_pages(self) -> bool:
@@ -48,24 +50,30 @@ class CacheMemory:
         return self.pages.num_pages > 0
 
     def admit(self, sequence: Sequence) -> bool:
-        """Give a waiting sequence a slot, and the longest snapshot that its tokens continue; False if none is free.
+        """Give a waiting sequence a slot, and pages for all its tokens and the next; False when they are not to be had.
 
-        At least one token is left to compute, because a reply begins with the logits of the last one.
+        All at once, because a prompt that is computed in chunks until the pages run out is computed in vain. It
+        continues from the longest snapshot of its tokens; at least one token is left to compute, because a reply begins
+        with the logits of the last one.
         """
         match = self.prefixes.match(sequence.tokens, len(sequence.tokens) - 1)
-        if not self._reserve(pages=1 if self.uses_pages else 0, slots=1):
-            return False
-        snapshot = match.snapshot if match.snapshot in self.prefixes else None  # it may have given way just now
+        snapshot = match.snapshot
+        if not self._make_room(sequence, snapshot):
+            if snapshot is None or not self._make_room(sequence, None):
+                return False
+            snapshot = None  # it may have given way
+        self._admitted.add(sequence)
         sequence.slot = self.slots.allocate()
         if snapshot is None:
             self._operations.clear_slot(sequence.slot)
         else:
             self._continue(sequence, snapshot)
+        sequence.pages += self.pages.allocate(self._pages_of(sequence) - len(sequence.pages))
         self._plan_snapshots(sequence, match.shared)
         return True
 
     def extend(self, sequence: Sequence, length: int) -> bool:
-        """Give pages for `length` more tokens; False when there are none even without the store."""
+        """Give the pages that `length` more tokens lack; False when there are none even without the store."""
         if not self.uses_pages:
             return True
         needed = -(-(sequence.computed + length) // self._page_size) - len(sequence.pages)
@@ -77,6 +85,7 @@ class CacheMemory:
 
     def release(self, sequence: Sequence) -> None:
         """Take back everything that a sequence owns."""
+        self._admitted.discard(sequence)
         self.pages.release(sequence.pages)
         sequence.pages = []
         if sequence.slot is not None:
@@ -108,6 +117,25 @@ class CacheMemory:
         """Empty the prefix store."""
         while self._evict():
             pass
+
+    def _pages_of(self, sequence: Sequence) -> int:
+        """Pages for all tokens of a sequence and the next one."""
+        return -(-(len(sequence.tokens) + 1) // self._page_size) if self.uses_pages else 0
+
+    def _make_room(self, sequence: Sequence, snapshot: Snapshot | None) -> bool:
+        """Evict until a sequence fits beside `snapshot`; False, and nothing is evicted, when that would not be enough.
+
+        What stays is what running sequences hold, and the snapshot: it was used just now and would be the last to go.
+        """
+        staying = {page for other in self._admitted for page in other.pages}
+        needed = self._pages_of(sequence)
+        if snapshot is not None:
+            staying.update(snapshot.pages)
+            needed -= len(snapshot.pages[: snapshot.length // self._page_size])
+        slots = len(self._admitted) + (snapshot is not None)
+        if len(staying) + needed > self.pages.num_pages or slots >= self.slots.num_slots:
+            return False
+        return self._reserve(pages=needed, slots=1)
 
     def _continue(self, sequence: Sequence, snapshot: Snapshot) -> None:
         full, partial = divmod(snapshot.length, self._page_size)

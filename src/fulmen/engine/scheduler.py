@@ -1,9 +1,10 @@
 """Which tokens of which sequences the next step computes. Pure Python over ints; no torch.
 
 Running sequences come first, oldest first, those with one pending token before those with a chunk of prompt; then
-the queue, in order, while there is room. A step is at most `max_tokens_per_step` tokens, so that a long prompt never
-holds up those who are answering. When pages run out, first the prefix store gives way, then the youngest sequence is
-preempted: it loses its pages and slot and comes back to the head of the queue to be computed again.
+the queue, in order, while there is room: the first in it is admitted when all its tokens fit, and nobody passes it.
+A step is at most `max_tokens_per_step` tokens, so that a long prompt never holds up those who are answering. When
+replies have grown until pages run out, first the prefix store gives way, then the youngest sequence is preempted: it
+loses its pages and slot and comes back to the head of the queue, to be computed again when all of it fits.
 """
 
 from collections import deque
@@ -52,9 +53,7 @@ class Scheduler:
                 break
             self.waiting.popleft()
             self.running.append(sequence)
-            length = self._fit(sequence, budget)
-            if not length:
-                break
+            length = self._fit(sequence, budget)  # all its pages are there
             works.append(Work(sequence, length))
             budget -= length
         return works
