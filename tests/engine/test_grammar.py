@@ -108,6 +108,7 @@ def test_a_schema_that_no_finite_answer_fits_is_no_success(make_engine, schema) 
         ("json_schema", '{"type": "strange"}', "strange"),
         ("regex", "(", "regex"),
         ("lark", "start: nowhere", "nowhere"),
+        ("json_schema", json.dumps({"properties": {f"p{i}": {} for i in range(6000)}}), "size.*too big.*40000"),
     ],
 )
 def test_an_unusable_grammar_is_refused_with_the_reason(make_engine, kind, source, message) -> None:

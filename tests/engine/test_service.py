@@ -10,7 +10,7 @@ from tiny_engine import prompts_of
 
 from fulmen.engine.request import ContextTooLong, QueueFull
 from fulmen.engine.service import EngineFailed, Service, ServiceClosed
-from fulmen.trace import SamplingParams
+from fulmen.trace import Grammar, SamplingParams
 
 LONG = SamplingParams(temperature=0.0, max_tokens=200, ignore_eos=True)
 
@@ -41,7 +41,7 @@ def idle(service: Service) -> bool:
 
 
 async def collect(service: Service, prompt, params) -> list:
-    return [event async for event in service.submit(prompt, params)]
+    return [event async for event in await service.submit(prompt, params)]
 
 
 def test_many_streams_at_once_get_what_each_gets_alone(make_service, oracle) -> None:
@@ -71,7 +71,7 @@ def test_closing_a_stream_frees_its_pages(make_service, taken) -> None:
     everything = service.stats()["kv_pages"]
 
     async def leave_early() -> None:
-        stream = service.submit(prompts_of(30)[0], LONG)
+        stream = await service.submit(prompts_of(30)[0], LONG)
         for _ in range(taken):
             await anext(stream)
         await stream.aclose()
@@ -87,7 +87,7 @@ def test_a_forgotten_stream_is_cancelled(make_service) -> None:
     service = make_service()
 
     async def forget() -> None:
-        stream = service.submit(prompts_of(30)[0], LONG)
+        stream = await service.submit(prompts_of(30)[0], LONG)
         await anext(stream)
         del stream
 
@@ -121,14 +121,41 @@ def test_refusals_come_before_the_first_event(make_service) -> None:
 
     async def refusals() -> None:
         with pytest.raises(ContextTooLong):
-            service.submit([1] * 50, LONG)
-        streams = [service.submit([1], LONG) for _ in range(2)]
+            await service.submit([1] * 50, LONG)
+        streams = [await service.submit([1], LONG) for _ in range(2)]
         with pytest.raises(QueueFull):
-            service.submit([1], LONG)
+            await service.submit([1], LONG)
         for stream in streams:
             await stream.aclose()
 
     asyncio.run(refusals())
+
+
+def test_a_grammar_compiles_beside_the_event_loop(make_service, monkeypatch) -> None:
+    service, compiling, go_on = make_service(), threading.Event(), threading.Event()
+    compile_grammar = service._engine.compile
+
+    def slowly(params):
+        if params.grammar is not None:
+            compiling.set()
+            assert go_on.wait(20)
+        return compile_grammar(params)
+
+    monkeypatch.setattr(service._engine, "compile", slowly)
+    constrained = SamplingParams(grammar=Grammar(kind="regex", source="[ab]{5}"), max_tokens=9)
+
+    async def ask_meanwhile() -> None:
+        kept, left = (asyncio.create_task(collect(service, [1], constrained)) for _ in range(2))
+        assert await asyncio.to_thread(compiling.wait, 20)
+        assert len(await collect(service, [1], SamplingParams(max_tokens=3, ignore_eos=True))) == 3
+        left.cancel()
+        go_on.set()
+        assert len(await kept) == 5
+        with pytest.raises(asyncio.CancelledError):
+            await left
+
+    asyncio.run(ask_meanwhile())
+    assert service.drain(20)
 
 
 def test_a_failing_step_reaches_every_caller_and_later_ones(make_service, monkeypatch) -> None:
@@ -181,7 +208,7 @@ def test_an_event_for_a_loop_that_just_closed_does_no_harm(make_service) -> None
     service = make_service()
 
     async def leave() -> tuple:
-        loop, stream = asyncio.get_running_loop(), service.submit([1], LONG)
+        loop, stream = asyncio.get_running_loop(), await service.submit([1], LONG)
         loop.is_closed = lambda: False  # as seen by a thread that asks just before it closes
         await anext(stream)
         return loop, stream

@@ -66,7 +66,7 @@ class ScriptedService:
         """The prompts of the requests so far, as text."""
         return [self.tokenizer.decode(ids, skip_special=False) for ids, _ in self.requests]
 
-    def submit(self, prompt_ids, params):
+    async def submit(self, prompt_ids, params):
         if self.refusal is not None:
             raise self.refusal
         script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]

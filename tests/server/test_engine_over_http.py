@@ -183,6 +183,27 @@ def test_schema_that_can_not_be_enforced_is_an_error_of_the_client(client, schem
         client.chat.completions.create(model="tiny", messages=QUESTION, response_format=form)
 
 
+def test_the_server_answers_others_while_it_compiles_a_schema(client, address, tiny_model, monkeypatch):
+    engine, compiling, go_on = tiny_model.service._engine, threading.Event(), threading.Event()
+    compile_grammar = engine.compile
+
+    def slowly(params):
+        compiling.set()
+        assert go_on.wait(20)
+        return compile_grammar(params)
+
+    monkeypatch.setattr(engine, "compile", slowly)
+    ask = {"model": "tiny", "messages": QUESTION, "reasoning_effort": "none", "temperature": 1.0, "max_tokens": 400}
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(client.chat.completions.parse, **ask, response_format=Answer)
+        assert compiling.wait(20)
+        try:
+            assert httpx.get(f"{address}/health").status_code == 200
+        finally:
+            go_on.set()
+        assert reply.result().choices[0].message.parsed.verdict in ("yes", "no")
+
+
 def test_thinking_budget_closes_the_thinking(client, tokenizer):
     # The bias makes the model open the thinking and never close it, so that the budget must.
     bias = {str(*tokenizer.encode(letter)): 50 for letter in "<h"}

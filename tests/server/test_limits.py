@@ -127,9 +127,9 @@ def test_openai_client_sees_a_full_queue(openai_client, say, served):
 def test_refusal_of_a_later_prompt_cancels_the_earlier(http, say, served):
     submit, served.service.submit = served.service.submit, None
 
-    def once(ids, params):
+    async def once(ids, params):
         served.service.refusal = QueueFull("full") if served.service.requests else None
-        return submit(ids, params)
+        return await submit(ids, params)
 
     served.service.submit = once
     try:

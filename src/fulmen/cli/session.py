@@ -154,7 +154,7 @@ class ChatSession:
         assembler = prompt.assembler(self._tokenizer, stop=params.stop)
         times = [time.perf_counter()]
         try:
-            async with aclosing(self._service.submit(prompt.ids, params)) as events:
+            async with aclosing(await self._service.submit(prompt.ids, params)) as events:
                 async for event in events:
                     times.append(time.perf_counter())
                     for delta in assembler.feed(event):

@@ -8,12 +8,14 @@ import re
 from functools import cached_property
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from fulmen.trace import Grammar, Vocabulary
 
 _SOURCE = re.compile(r"\n *\d+ \| ")  # where the library begins to show the lines of the grammar
+
+_LIMITS = LLParserLimits(max_grammar_size=40_000)  # symbols: 5,000 properties, and a second or two to compile
 
 
 class Constraint:
@@ -59,9 +61,12 @@ class Grammars:
         self._vocab_size = vocab_size
 
     def compile(self, grammar: Grammar) -> Constraint:
-        """Prepare a constraint; ValueError says what the grammar library rejects, and where."""
+        """Prepare a constraint; ValueError says what the grammar library rejects, or that the grammar is too large.
+
+        Takes seconds for the largest, and lets other threads run meanwhile.
+        """
         source = getattr(LLMatcher, f"grammar_from_{grammar.kind}")(grammar.source)
-        matcher = LLMatcher(self._tokenizer, source, log_level=0)
+        matcher = LLMatcher(self._tokenizer, source, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             reason = _SOURCE.split(matcher.get_error())[0]
             raise ValueError(f"the {grammar.kind} grammar cannot be used: {reason}")

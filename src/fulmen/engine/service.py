@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from fulmen.engine.contexts import NO_NOTES
 from fulmen.engine.engine import Engine, completion_of
+from fulmen.engine.grammar import Constraint
 from fulmen.engine.request import QueueFull
 from fulmen.trace import Completion, SamplingParams, TokenEvent
 
@@ -53,7 +54,7 @@ class Service:
     Example::
 
         service = Service(engine)
-        async for event in service.submit(prompt_ids, SamplingParams(max_tokens=100)):
+        async for event in await service.submit(prompt_ids, SamplingParams(max_tokens=100)):
             ...
         service.close()
     """
@@ -76,14 +77,18 @@ class Service:
         """Tokens of one sequence, prompt and reply."""
         return self._engine.max_context
 
-    def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
-        """Queue a request and iterate over its events; closing the iterator cancels it and frees its pages.
+    async def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
+        """Queue a request and return its events to iterate over; closing them cancels it and frees its pages.
+
+        A grammar is compiled in another thread meanwhile, because it can take seconds.
 
         Raises:
             ValueError: the prompt or an option is wrong; ContextTooLong says both numbers.
             QueueFull: too many requests wait.
             EngineFailed, ServiceClosed: nothing runs any more.
         """
+        self._check(prompt_ids, params)
+        constraint = None if params.grammar is None else await asyncio.to_thread(self._engine.compile, params)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[TokenEvent | Exception] = asyncio.Queue()
 
@@ -91,12 +96,14 @@ class Service:
             with suppress(RuntimeError):  # the loop is closed, and nobody waits for the event
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-        return _EventStream(events, params.n, self._queue(prompt_ids, params, sink))
+        return _EventStream(events, params.n, self._queue(prompt_ids, params, constraint, sink))
 
     def stream(self, prompt_ids: Sequence[int], params: SamplingParams) -> "EventIterator":
         """Like `submit`, for plain Python: closing the iterator cancels the request."""
+        self._check(prompt_ids, params)
+        constraint = self._engine.compile(params)
         events: queue.SimpleQueue[TokenEvent | Exception] = queue.SimpleQueue()
-        return EventIterator(events, params.n, self._queue(prompt_ids, params, events.put))
+        return EventIterator(events, params.n, self._queue(prompt_ids, params, constraint, events.put))
 
     def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Completion]]:
         """Complete each prompt `params.n` times, side by side, and wait for all."""
@@ -146,11 +153,14 @@ class Service:
         self._inbox.put(None)
         self._thread.join()
 
-    def _queue(self, prompt_ids: Sequence[int], params: SamplingParams, sink: Sink) -> Callable[[], None]:
-        """Hand a checked request to the engine's thread; returns what cancels it."""
+    def _check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         self._check_alive()
         self._engine.check(prompt_ids, params)
-        constraint = self._engine.compile(params)
+
+    def _queue(
+        self, prompt_ids: Sequence[int], params: SamplingParams, constraint: Constraint | None, sink: Sink
+    ) -> Callable[[], None]:
+        """Hand a checked request to the engine's thread; returns what cancels it."""
         request: list[int] = []
 
         def add() -> None:

@@ -18,7 +18,7 @@ from fulmen.chat.prompt import ChatPrompt, build_prompt
 from fulmen.chat.toolcalls import AUTO, ToolChoice
 from fulmen.engine.request import ContextTooLong
 from fulmen.engine.service import EngineFailed
-from fulmen.server.errors import ApiError, request_errors
+from fulmen.server.errors import request_errors
 from fulmen.server.metrics import ServerMetrics
 from fulmen.server.served_model import ServedModel
 from fulmen.trace import SamplingParams, TokenEvent
@@ -117,8 +117,8 @@ class Generation:
         try:
             with _engine_errors(request, fields):
                 for prompt in prompts:
-                    streams.append(served.service.submit(prompt, params))
-        except ApiError:
+                    streams.append(await served.service.submit(prompt, params))
+        except BaseException:  # a cancellation too
             for stream in streams:
                 await stream.aclose()
             raise

@@ -20,7 +20,7 @@ from fulmen.trace import SamplingParams, TokenEvent
 class GenerationService(Protocol):
     """The calls of `engine.service.Service` that the server makes."""
 
-    def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
+    async def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
         """Queue a request; closing the iterator cancels it, and works before the first event too."""
         ...
 
