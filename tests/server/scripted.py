@@ -51,6 +51,7 @@ class ScriptedService:
     refusal: Exception | None = None
     """Raised by `submit`."""
     requests: list[tuple] = field(default_factory=list)
+    max_open: int = 300
     num_open: int = 0
     """Requests that have been submitted and neither ended nor been closed."""
     go_on: threading.Event = field(default_factory=threading.Event)

@@ -276,3 +276,28 @@ def test_full_queue_is_429(tokenizer, template, tiny_model):
         assert set(statuses) == {200, 429}
         assert httpx.post(f"{address}/v1/completions", json={"model": "tiny", "prompt": "Once"}).status_code == 200
     service.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_queue_counts_each_reply(tokenizer, template, tiny_model, stream):
+    options = EngineOptions(max_running=1, max_queue=2, cache_bytes=64 << 20, page_size=16)
+    service = Service(Engine(tiny_model.service._engine.model, tokenizer, options=options))
+    small = ServedModel(name="tiny", service=service, tokenizer=tokenizer, template=template, max_context=TINY_CONTEXT)
+    ask = {"model": "tiny", "prompt": "Once", "max_tokens": 2, "stream": stream}
+    with running(small) as address, httpx.Client(base_url=address, timeout=20) as http:
+        assert http.post("/v1/completions", json={**ask, "n": 3}).status_code == 200
+        long = {**ask, "n": 2, "max_tokens": 2000, "ignore_eos": True, "stream": True}
+        with http.stream("POST", "/v1/completions", json=long) as first:
+            assert first.status_code == 200
+            full = http.post("/v1/completions", json={**ask, "n": 2})
+            assert (full.status_code, full.json()["error"]["code"]) == (429, "queue_full")
+            assert "2 of at most 3 replies are open" in full.json()["error"]["message"]
+            assert http.post("/v1/completions", json=ask).status_code == 200
+        for too_many, message in (
+            ({"n": 4}, "n is 4; at most 3 replies"),
+            ({"n": 2, "prompt": ["a", "b"]}, "n is 2 for each of 2 prompts; at most 3 replies"),
+        ):
+            never = http.post("/v1/completions", json=ask | too_many)
+            assert (never.status_code, never.json()["error"]["param"]) == (400, "n")
+            assert message in never.json()["error"]["message"]
+    service.close()

@@ -35,7 +35,7 @@ def serve(
     top_p: TopPOption = None,
     max_context: MaxContextOption = None,
     max_running: Annotated[int, typer.Option(min=1, help="Replies that are computed side by side.")] = 32,
-    max_queue: Annotated[int, typer.Option(min=0, help="Requests that wait; more are refused with 429.")] = 256,
+    max_queue: Annotated[int, typer.Option(min=0, help="Replies that wait; more are refused with 429.")] = 256,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request, in MB.")] = 64,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="A web page's origin that may call; may be given often.")

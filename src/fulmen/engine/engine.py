@@ -102,7 +102,9 @@ class Engine:
         return self.options.max_running + self.options.max_queue
 
     def check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
-        """Refuse what cannot be run: ContextTooLong, or ValueError for an empty prompt or an unknown token."""
+        """Refuse what can never run: ContextTooLong; ValueError for no prompt, an unknown token or too large an n."""
+        if params.n > self.max_open:
+            raise ValueError(f"n is {params.n}; at most {self.max_open} replies may be open at once")
         if not prompt_ids:
             raise ValueError("the prompt is empty: it needs at least one token")
         if len(prompt_ids) >= self.max_context:
@@ -122,7 +124,7 @@ class Engine:
         """Queue a request and return its id; `constraint` is its grammar if it has been compiled already."""
         self.check(prompt_ids, params)
         if len(self._active) + params.n > self.max_open:
-            raise QueueFull(f"{len(self._active)} of at most {self.max_open} requests are open; try again later")
+            raise QueueFull.at(len(self._active), self.max_open)
         constraint = constraint or self.compile(params)
         seed = random.getrandbits(62) if params.seed is None else params.seed
         request = Request(id=next(self._ids), prompt_ids=tuple(prompt_ids), params=params, seed=seed)

@@ -13,7 +13,12 @@ from fulmen.trace import FinishReason, SamplingParams, TokenEvent, Vocabulary
 
 
 class QueueFull(RuntimeError):
-    """Too many requests wait already; try again later."""
+    """Too many replies are open already; try again later."""
+
+    @classmethod
+    def at(cls, num_open: int, limit: int) -> "QueueFull":
+        """Say how many replies are open, each of a request's n counted, and how many may be."""
+        return cls(f"{num_open} of at most {limit} replies are open; try again later")
 
 
 class ContextTooLong(ValueError):

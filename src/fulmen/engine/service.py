@@ -65,7 +65,7 @@ class Service:
         self._inbox: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._sinks: dict[int, tuple[Sink, int]] = {}  # of each request: where its events go, choices still open
         self._lock = threading.Lock()  # held where the fields below change, and while a task enters the inbox
-        self._open = 0  # requests that have been submitted and have not ended
+        self._open = 0  # replies that have been asked for and have not ended, each of a request's n
         self._failure: Exception | None = None
         self._closing = False
         self._steps = 0
@@ -76,6 +76,11 @@ class Service:
     def max_context(self) -> int:
         """Tokens of one sequence, prompt and reply."""
         return self._engine.max_context
+
+    @property
+    def max_open(self) -> int:
+        """Replies that may run or wait at once."""
+        return self._engine.max_open
 
     async def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
         """Queue a request and return its events to iterate over; closing them cancels it and frees its pages.
@@ -167,17 +172,16 @@ class Service:
             try:
                 request.append(self._engine.add(prompt_ids, params, constraint=constraint))
             except (ValueError, QueueFull) as error:
-                self._forget()
+                self._forget(params.n)
                 sink(error)
             else:
                 self._sinks[request[0]] = (sink, params.n)
 
         with self._lock:
             self._check_alive()
-            limit = self._engine.max_open
-            if self._open >= limit:
-                raise QueueFull(f"{self._open} requests are open and at most {limit} may be; try again later")
-            self._open += 1
+            if self._open + params.n > self.max_open:
+                raise QueueFull.at(self._open, self.max_open)
+            self._open += params.n
             self._inbox.put(_Task(add, fail=sink))
         return lambda: self._inbox.put(_Task(lambda: self._engine.cancel(request[0]) if request else None))
 
@@ -202,9 +206,9 @@ class Service:
         if self._closing:
             raise ServiceClosed("the server is shutting down and takes no more requests")
 
-    def _forget(self) -> None:
+    def _forget(self, num_replies: int) -> None:
         with self._lock:
-            self._open -= 1
+            self._open -= num_replies
 
     def _run(self) -> None:
         """The engine's thread."""
@@ -249,13 +253,13 @@ class Service:
             if request not in self._sinks:
                 continue  # of a context that is being saved
             sink, choices = self._sinks[request]
-            sink(event)
             if event.finish_reason is not None:
+                self._forget(1)  # before the caller hears of the end, who may ask for the next reply at once
                 if choices == 1:
                     del self._sinks[request]
-                    self._forget()
                 else:
                     self._sinks[request] = (sink, choices - 1)
+            sink(event)
 
 
 class _EventStream(AsyncGenerator[TokenEvent, None]):

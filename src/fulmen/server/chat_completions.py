@@ -40,7 +40,7 @@ router = APIRouter(route_class=JsonRoute)
 
 _FIELDS = (
     "messages", "tools", "tool_choice", "response_format", "thinking_budget", "logit_bias", "stop",
-    "max_tokens", "temperature", "top_p",
+    "max_tokens", "temperature", "top_p", "n",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from fulmen.trace import SamplingParams, TokenEvent
 
 router = APIRouter(route_class=JsonRoute)
 
-_FIELDS = ("prompt", "logit_bias", "stop", "max_tokens", "temperature", "top_p")
+_FIELDS = ("prompt", "logit_bias", "stop", "max_tokens", "temperature", "top_p", "n")
 _MAX_PROMPTS = 256
 _MAX_TOKENS = 16  # OpenAI's default for this endpoint
 

@@ -116,6 +116,9 @@ class Generation:
         streams: list[AsyncGenerator[TokenEvent, None]] = []
         try:
             with _engine_errors(request, fields):
+                if len(prompts) > 1 and len(prompts) * params.n > (limit := served.service.max_open):
+                    of_each = f"n is {params.n} for each of {len(prompts)} prompts"
+                    raise ValueError(f"{of_each}; at most {limit} replies may be open at once")
                 for prompt in prompts:
                     streams.append(await served.service.submit(prompt, params))
         except BaseException:  # a cancellation too

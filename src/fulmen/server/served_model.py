@@ -18,7 +18,12 @@ from fulmen.trace import SamplingParams, TokenEvent
 
 
 class GenerationService(Protocol):
-    """The calls of `engine.service.Service` that the server makes."""
+    """What the server uses of `engine.service.Service`."""
+
+    @property
+    def max_open(self) -> int:
+        """Replies that may run or wait at once."""
+        ...
 
     async def submit(self, prompt_ids: Sequence[int], params: SamplingParams) -> AsyncGenerator[TokenEvent, None]:
         """Queue a request; closing the iterator cancels it, and works before the first event too."""
