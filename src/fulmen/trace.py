@@ -131,7 +131,7 @@ class TokenEvent:
 
     Example: the sampled token 7042, fourth of the reply, from a request that asked for two alternatives::
 
-        TokenEvent(choice=0, index=3, token_id=7042, logprob=-0.21, sampled=True,
+        TokenEvent(choice=0, index=3, token_id=7042, logprob=-0.17, model_logprob=-0.21, sampled=True,
                    top_logprobs=((7042, -0.21), (284, -1.9)))
     """
 
@@ -143,6 +143,8 @@ class TokenEvent:
     """None when the completion ends without a further token (cancelled, or no room for one)."""
     logprob: float = 0.0
     """Natural logarithm of its probability under the distribution sampled from; 0 for a forced token."""
+    model_logprob: float = 0.0
+    """The same under the model's own distribution, before penalties, grammar, temperature and truncation."""
     sampled: bool = True
     top_logprobs: tuple[tuple[int, float], ...] = ()
     """(id, log-probability) of the most likely tokens by the model, best first, when the request asked for them."""

@@ -106,15 +106,21 @@ def test_stop_string(client):
 
 
 def test_logprobs_are_those_of_the_model(client, tiny_model):
-    reply = client.completions.create(model="tiny", prompt=[1, 2, 3], max_tokens=4, logprobs=2).choices[0].logprobs
-    decoder = tiny_model.service._engine.model
-    ids = [1, 2, 3]
-    for token, logprob in zip(reply.tokens, reply.token_logprobs, strict=True):
-        expected = decoder.logits(torch.tensor(ids))[-1].log_softmax(-1)
-        ids.append(int(expected.argmax()))
-        assert token == tiny_model.tokenizer.decode(ids[-1:], skip_special=False)
-        assert logprob == pytest.approx(float(expected.max()), abs=1e-3)
-    assert all(len(top) <= 2 for top in reply.top_logprobs)
+    ask = {"model": "tiny", "prompt": "Once", "max_tokens": 12, "logprobs": 2, "seed": 1}
+    shaped = {"temperature": 2, "presence_penalty": 1, "extra_body": {"top_k": 3}}
+    decoder, tokenizer = tiny_model.service._engine.model, tiny_model.tokenizer
+    likeliest = 0
+    for options in ({}, shaped):
+        reply = client.completions.create(**ask, **options).choices[0].logprobs
+        ids = tokenizer.encode("Once")
+        for token, logprob, top in zip(reply.tokens, reply.token_logprobs, reply.top_logprobs, strict=True):
+            expected = decoder.logits(torch.tensor(ids))[-1].log_softmax(-1)
+            ids += tokenizer.encode(token, allow_special=True)
+            assert logprob == pytest.approx(float(expected[ids[-1]]), abs=1e-3)
+            assert max(top.values()) == pytest.approx(float(expected.max()), abs=1e-3)
+            likeliest += logprob == max(top.values())
+        assert all(len(top) <= 2 for top in reply.top_logprobs)
+    assert 12 <= likeliest < 24  # the first reply is greedy, the second is not
 
 
 @pytest.mark.parametrize("seed", range(3))

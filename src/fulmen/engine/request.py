@@ -120,7 +120,7 @@ class Reply:
 
     def add_forced(self, token: int) -> TokenEvent:
         """Take a token that was not sampled; the event says if it was the last."""
-        return self._add(Sampled(token=token, logprob=0.0, model_logprob=-math.inf), sampled=False)
+        return self._add(Sampled(token=token, logprob=0.0, model_logprob=0.0), sampled=False)
 
     def add(self, chosen: Sampled) -> TokenEvent:
         """Take a sampled token; the event says if it was the last."""
@@ -137,6 +137,7 @@ class Reply:
             index=sequence.num_reply - 1,
             token_id=token,
             logprob=chosen.logprob,
+            model_logprob=chosen.model_logprob,
             sampled=sampled,
             top_logprobs=chosen.top,
             finish_reason=sequence.finish_reason,

@@ -1,4 +1,7 @@
-"""Log-probabilities of tokens in OpenAI's two forms: the list of chat and Responses, the columns of completions."""
+"""Log-probabilities of tokens in OpenAI's two forms: the list of chat and Responses, the columns of completions.
+
+All are the model's own, so that a token's can be compared with those of the alternatives beside it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +17,7 @@ def token_logprob(tokenizer: Tokenizer, event: TokenEvent, num_top: int) -> dict
     """Return the entry of one token, with the `num_top` most likely ones beside it."""
     assert event.token_id is not None
     top = [_entry(tokenizer, token_id, logprob) for token_id, logprob in event.top_logprobs[:num_top]]
-    return {**_entry(tokenizer, event.token_id, event.logprob), "top_logprobs": top}
+    return {**_entry(tokenizer, event.token_id, event.model_logprob), "top_logprobs": top}
 
 
 def completion_logprobs(
@@ -28,7 +31,7 @@ def completion_logprobs(
         offset += len(token)
     return {
         "tokens": tokens,
-        "token_logprobs": [max(event.logprob, _LOWEST) for event in events if event.token_id is not None],
+        "token_logprobs": [max(event.model_logprob, _LOWEST) for event in events if event.token_id is not None],
         "top_logprobs": [
             {_text(tokenizer, token_id): max(logprob, _LOWEST) for token_id, logprob in event.top_logprobs[:num_top]}
             for event in events
