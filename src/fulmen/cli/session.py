@@ -113,36 +113,48 @@ class ChatSession:
         """Forget everything but the system message."""
         self.messages = self.messages[:1] if self.system is not None else []
 
-    def forget_reply(self) -> bool:
-        """Take back what came after the last message of the user; False when there is none."""
-        place = max((i for i, message in enumerate(self.messages) if message.role == "user"), default=None)
-        if place is None:
-            return False
-        del self.messages[place + 1 :]
-        return True
+    def ask(self, text: str) -> AsyncGenerator[Delta, None]:
+        """Add a message of the user and stream the reply, as `reply` does."""
+        return self.reply(Message(role="user", content=text))
 
-    async def ask(self, text: str) -> AsyncGenerator[Delta, None]:
-        """Add a message of the user and stream the reply.
+    async def retry(self) -> AsyncGenerator[Delta, None]:
+        """Answer the user's last message again; what followed it comes back when nothing is said.
 
         Raises:
-            ValueError: the prompt can't be answered, as it is too long; the message is taken back.
+            ValueError: there is no message to answer, or the prompt can't be answered.
         """
-        before = len(self.messages)
-        self.messages.append(Message(role="user", content=text))
+        place = max((i for i, message in enumerate(self.messages) if message.role == "user"), default=None)
+        if place is None:
+            raise ValueError("there is no message to answer again")
+        before = list(self.messages)
+        del self.messages[place + 1 :]
         try:
             async with aclosing(self.reply()) as deltas:
                 async for delta in deltas:
                     yield delta
-        except ValueError:
-            del self.messages[before:]
-            raise
+        finally:
+            if len(self.messages) == place + 1:
+                self.messages = before
 
-    async def reply(self) -> AsyncGenerator[Delta, None]:
-        """Stream the assistant's next message. Closing the iterator stops the reply; what was said is kept.
+    async def reply(self, *new: Message) -> AsyncGenerator[Delta, None]:
+        """Add messages and stream the assistant's next one. Closing the iterator stops it; what was said is kept.
+
+        When nothing was said, the new messages are taken back: many templates refuse two messages of the user in a row.
 
         Raises:
             ValueError: the prompt can't be answered.
         """
+        before = len(self.messages)
+        self.messages += new
+        try:
+            async with aclosing(self._stream()) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            if len(self.messages) == before + len(new):
+                del self.messages[before:]
+
+    async def _stream(self) -> AsyncGenerator[Delta, None]:
         prompt = build_prompt(
             self.messages,
             tokenizer=self._tokenizer,

@@ -130,9 +130,7 @@ def _clear(chat: "TerminalChat", argument: str) -> None:
 
 
 def _retry(chat: "TerminalChat", argument: str) -> None:
-    if not chat.session.forget_reply():
-        raise ValueError("there is no message to answer again")
-    chat.answer()
+    chat.retry()
 
 
 def _exit(chat: "TerminalChat", argument: str) -> None:

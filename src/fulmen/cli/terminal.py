@@ -69,19 +69,17 @@ class TerminalChat:
                 except (ValueError, OSError) as error:
                     self.console.print(Text(str(error), style="red"))
 
-    def answer(self, text: str | None = None) -> None:
-        """Answer `text`, or the messages as they stand; then the results of tools that the reply asks for."""
-        self._stream(self.session.reply() if text is None else self.session.ask(text))
-        while calls := self.session.messages[-1].tool_calls:
-            results = [self._read([("class:prompt", f"result of {call.name}> ")]) for call in calls]
-            if not any(results):
-                self.say("No result given: the call stays unanswered.")
-                return
-            self.session.messages += [
-                Message(role="tool", content=result, tool_call_id=call.id, name=call.name)
-                for call, result in zip(calls, results, strict=True)
-            ]
-            self._stream(self.session.reply())
+    def answer(self, text: str) -> None:
+        """Answer `text`, then the results of tools that the reply asks for. Stopped at once, it can be edited."""
+        if self._stream(self.session.ask(text)):
+            self._answer_results()
+        else:
+            self._typed = self._typed or text
+
+    def retry(self) -> None:
+        """Answer the last message again."""
+        if self._stream(self.session.retry()):
+            self._answer_results()
 
     def say(self, text: str) -> None:
         """Tell the user something that is no part of the conversation."""
@@ -98,15 +96,33 @@ class TerminalChat:
         self._typed = rest
         return self._prompt.prompt(prompt, default=line, accept_default=bool(entered)).strip()
 
-    def _stream(self, deltas: AsyncGenerator[Delta, None]) -> None:
+    def _answer_results(self) -> None:
+        while calls := self.session.messages[-1].tool_calls:
+            results = [self._read([("class:prompt", f"result of {call.name}> ")]) for call in calls]
+            if not any(results):
+                self.say("No result given: the call stays unanswered.")
+                return
+            messages = [
+                Message(role="tool", content=result, tool_call_id=call.id, name=call.name)
+                for call, result in zip(calls, results, strict=True)
+            ]
+            if not self._stream(self.session.reply(*messages)):
+                return
+
+    def _stream(self, deltas: AsyncGenerator[Delta, None]) -> bool:
+        """Show a reply; False when it was stopped before it began, and the conversation is as it was."""
+        before = len(self.session.stats)
         try:
             self._runner.run(self._show(deltas))
         except (KeyboardInterrupt, asyncio.CancelledError):
-            self.say("Stopped.")
+            began = len(self.session.stats) > before
+            self.say("Stopped." if began else "Stopped before the first word: the conversation is as it was.")
         else:
+            began = True
             if note := self.session.stats[-1].cut_short:
                 self.say(note)
         self.console.print()
+        return began
 
     async def _show(self, deltas: AsyncGenerator[Delta, None]) -> None:
         """Draw a reply until it ends or is stopped; then asyncio.CancelledError is raised."""
