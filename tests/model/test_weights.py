@@ -14,6 +14,7 @@ from fulmen.config import MINIMAX_M1, ModelConfig, ResidualScale, hybrid_layers
 from fulmen.model import weights
 from fulmen.model.decoder import Decoder
 from fulmen.model.layouts import pieces
+from fulmen.model.quantize import quantize_
 from fulmen.model.weights import CheckpointError, load_checkpoint, save_checkpoint
 
 TINY = ModelConfig(
@@ -117,6 +118,14 @@ def test_a_failed_save_leaves_the_old_checkpoint(folder, monkeypatch) -> None:
     monkeypatch.setattr(weights, "save_file", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(Decoder(TINY).initialize(seed=9), folder, family="minimax_m1")
+    assert same(load_checkpoint(folder), before)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_quantized_model_is_refused_and_leaves_the_old_checkpoint(folder) -> None:
+    before = load_checkpoint(folder)
+    with pytest.raises(CheckpointError, match=r"quantized to int8.*Load it without `quantize`"):
+        save_checkpoint(quantize_(load_checkpoint(folder), "int8"), folder, family="minimax_m1")
     assert same(load_checkpoint(folder), before)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 

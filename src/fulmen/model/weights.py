@@ -58,7 +58,13 @@ def save_checkpoint(model: Decoder, path: Path, *, family: Family, max_shard_byt
     """Write a checkpoint folder that other software of the family loads; the config is written, a tokenizer is not.
 
     Everything is written to a folder beside `path`, read back and renamed; a failure leaves what was there before.
+    CheckpointError if the model is quantized: no family has a place for its scales.
     """
+    if model.precision == "int8":
+        raise CheckpointError(
+            f"the model is quantized to int8, which no checkpoint folder can hold: nothing is written to {path}. "
+            "Load it without `quantize` and save that"
+        )
     config_facts = write_config(model.config, family)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
