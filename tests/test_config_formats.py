@@ -78,6 +78,11 @@ def test_missing_keys_and_unknown_types_are_named(tmp_path) -> None:
         read_config_file(tmp_path / "config.json")
 
 
+def test_what_only_training_asks_for_is_read() -> None:
+    config = read_config(M1 | {"router_aux_loss_coef": 0.02, "initializer_range": 0.01})
+    assert (config.router_aux_loss_coef, config.initializer_range) == (0.02, 0.01)
+
+
 def test_defaults_of_llama_and_qwen2() -> None:
     llama = read_config(LLAMA)
     assert (llama.num_kv_heads, llama.head_dim, llama.rotary_dim, llama.rope_base) == (2, 4, 4, 10_000.0)

@@ -135,7 +135,8 @@ def _sizes(left: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     eos = facts.get("eos_token_id")
     fields["eos_token_ids"] = () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,)
     fields["bos_token_id"] = facts.get("bos_token_id")
-    fields["initializer_range"] = facts.get("initializer_range", 0.02)
+    for key in ("initializer_range", "router_aux_loss_coef"):
+        fields[key] = facts.get(key, getattr(ModelConfig, key))
     return fields
 
 
