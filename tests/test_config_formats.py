@@ -1,5 +1,6 @@
 """`config.json` of every family, both ways, and no key ignored that could change the result."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -90,34 +91,54 @@ def test_defaults_of_llama_and_qwen2() -> None:
     assert qwen == llama.replace(qkv_bias=True)
 
 
-configs = st.builds(
-    ModelConfig,
-    vocab_size=st.integers(2, 1000),
-    hidden_size=st.integers(1, 64),
-    num_heads=st.sampled_from([2, 4, 8]),
-    num_kv_heads=st.sampled_from([1, 2]),
-    head_dim=st.sampled_from([8, 16]),
-    layers=st.lists(st.sampled_from(["lightning", "softmax"]), min_size=1, max_size=5).map(
+RESIDUALS = st.builds(ResidualScale, alpha=st.floats(0.1, 4), beta=st.floats(0.1, 4))
+FIELDS = {
+    "vocab_size": st.integers(2, 1000),
+    "hidden_size": st.integers(1, 64),
+    "num_heads": st.sampled_from([2, 4, 8]),
+    "num_kv_heads": st.sampled_from([1, 2]),
+    "head_dim": st.sampled_from([8, 16]),
+    "layers": st.lists(st.sampled_from(["lightning", "softmax"]), min_size=1, max_size=5).map(
         lambda kinds: tuple(LayerKind(attention=kind, feed_forward="experts") for kind in kinds)
     ),
-    intermediate_size=st.integers(1, 64),
-    num_experts=st.integers(2, 8),
-    experts_per_token=st.integers(1, 2),
-    shared_intermediate_size=st.sampled_from([0, 12]),
-    postnorm=st.booleans(),
-    lightning_residual=st.builds(ResidualScale, alpha=st.floats(0.1, 4), beta=st.floats(0.1, 4)),
-    rotary_dim=st.sampled_from([2, 4, 8]),
-    rope_base=st.floats(10, 1e7),
-    eos_token_ids=st.sampled_from([(), (1,), (0, 1)]),
-    bos_token_id=st.sampled_from([None, 0]),
-    tied_embeddings=st.booleans(),
-)
+    "intermediate_size": st.integers(1, 64),
+    "num_experts": st.integers(2, 8),
+    "experts_per_token": st.integers(1, 2),
+    "shared_intermediate_size": st.sampled_from([0, 12]),
+    "postnorm": st.booleans(),
+    "lightning_residual": RESIDUALS,
+    "softmax_residual": RESIDUALS,
+    "feed_forward_residual": RESIDUALS,
+    "rotary_dim": st.sampled_from([2, 4, 8]),
+    "rope_base": st.floats(10, 1e7),
+    "max_context": st.integers(1, 1 << 24),
+    "norm_eps": st.floats(1e-8, 1e-3),
+    "gate_norm_eps": st.floats(1e-8, 1e-3),
+    "qkv_bias": st.just(False),  # the family has none, and refuses a config with them
+    "tied_embeddings": st.booleans(),
+    "num_live_tokens": st.sampled_from([None, 1, 2]),
+    "bos_token_id": st.sampled_from([None, 0]),
+    "eos_token_ids": st.sampled_from([(), (1,), (0, 1)]),
+    "router_aux_loss_coef": st.floats(0, 1),
+    "initializer_range": st.floats(0, 1),
+}
+
+
+def test_every_field_is_drawn() -> None:
+    assert set(FIELDS) == {field.name for field in dataclasses.fields(ModelConfig)}
 
 
 @settings(max_examples=60)
-@given(config=configs)
+@given(config=st.builds(ModelConfig, **FIELDS))
 def test_our_family_keeps_every_field(config: ModelConfig) -> None:
     assert read_config(json.loads(json.dumps(write_config(config, "minimax_m1")))) == config
+
+
+@pytest.mark.parametrize("family", ["minimax_m1", "minimax"])
+@pytest.mark.parametrize("live", [None, 200_000, 200_032])
+def test_live_tokens_are_kept_at_the_published_size_of_the_vocabulary(family, live) -> None:
+    config = MINIMAX_M1.replace(num_live_tokens=live, rotary_dim=128)
+    assert read_config(write_config(config, family)) == config
 
 
 def test_our_family_keeps_a_hybrid_without_experts() -> None:
@@ -148,6 +169,7 @@ def test_the_other_families_keep_every_field_that_they_have() -> None:
     [
         ({"rotary_dim": 64}, "partial rotary"),
         ({"postnorm": False}, "prenorm"),
+        ({"gate_norm_eps": 1e-5}, "epsilon"),
         ({"shared_intermediate_size": 8}, "shared expert"),
         ({"num_heads": 48, "num_kv_heads": 8}, "power of two"),
     ],

@@ -1,7 +1,8 @@
 """`config.json` of the published families to `ModelConfig` and back: the only place that knows their spellings.
 
 Families: `minimax_m1` (MiniMax-M1 and Text-01, our own), `minimax` (transformers' port), `llama`, `qwen2`. A key that
-is not known here is refused by name, because a key that is ignored may be one that changes the result.
+is not known here is refused by name, because a key that is ignored may be one that changes the result. What no
+published key states has a key of our own, written only where it is not what the published file means without it.
 """
 
 import json
@@ -42,6 +43,8 @@ _SIZES = {
     "rms_norm_eps": "norm_eps",
     "tie_word_embeddings": "tied_embeddings",
 }
+_OWN = ("num_live_tokens", "gate_norm_eps")
+"""Fields of `ModelConfig` with a key of their name, which other software does not read."""
 _EXPERTS = {"num_local_experts": "num_experts", "num_experts_per_tok": "experts_per_token"}
 _RESIDUALS = {
     "minimax_m1": ("layernorm_linear_attention_{}", "layernorm_full_attention_{}", "layernorm_mlp_{}"),
@@ -92,6 +95,7 @@ def read_config(facts: Mapping[str, Any]) -> ModelConfig:
             raise ValueError(f"{key} is {facts[key]!r}, which Fulmen cannot compute; it must be {allowed[0]!r}")
     fields = _sizes(left, facts)
     _READERS[family](left, fields)
+    fields |= {key: left.pop(key) for key in _OWN if key in left}
     if left:
         raise ValueError(f"unknown keys that may change the result: {', '.join(sorted(left))}")
     return ModelConfig(**fields)
@@ -106,6 +110,7 @@ def write_config(config: ModelConfig, family: Family) -> dict[str, Any]:
     facts["bos_token_id"] = config.bos_token_id
     facts["eos_token_id"] = config.eos_token_ids[0] if len(config.eos_token_ids) == 1 else list(config.eos_token_ids)
     facts["initializer_range"] = config.initializer_range
+    facts |= _own_facts(config, family)
     if family in ("llama", "qwen2"):
         return facts | {"rope_theta": config.rope_base}
     facts |= {key: getattr(config, field) for key, field in _EXPERTS.items()}
@@ -120,6 +125,12 @@ def write_config(config: ModelConfig, family: Family) -> dict[str, Any]:
     facts["attn_type_list"] = [int(full) for full in softmax]
     facts |= {"rope_theta": config.rope_base, "rotary_dim": config.rotary_dim, "postnorm": config.postnorm}
     return facts | {"shared_intermediate_size": config.shared_intermediate_size, "shared_moe_mode": "sigmoid"}
+
+
+def _own_facts(config: ModelConfig, family: Family) -> dict[str, Any]:
+    live = _M1_LIVE if family == "minimax_m1" and config.vocab_size == _M1_VOCABULARY else None
+    unsaid = {"num_live_tokens": live, "gate_norm_eps": ModelConfig.gate_norm_eps}
+    return {key: getattr(config, key) for key in _OWN if getattr(config, key) != unsaid[key]}
 
 
 def _sizes(left: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +230,7 @@ def _check_expressible(config: ModelConfig, family: Family) -> None:
             "a partial rotary embedding": config.rotary_dim != config.head_dim,
             "a shared expert": config.shared_intermediate_size > 0,
             "prenorm residuals": not config.postnorm,
+            "an epsilon of the norm in lightning attention other than 1e-6": config.gate_norm_eps != 1e-6,
             "a number of heads that is no power of two": config.num_heads & (config.num_heads - 1) != 0,
         },
         "llama": {
