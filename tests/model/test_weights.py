@@ -139,6 +139,15 @@ def test_saving_again_keeps_the_tokenizer_and_drops_old_shards(tmp_path) -> None
     assert names == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
+def test_saving_again_keeps_folders_and_code(folder) -> None:
+    (folder / "runs").mkdir()
+    (folder / "runs" / "one.txt").write_text("one")
+    (folder / "modeling_minimax_m1.py").write_text("# code")
+    save_checkpoint(load_checkpoint(folder), folder, family="minimax_m1")
+    assert (folder / "runs" / "one.txt").read_text() == "one"
+    assert (folder / "modeling_minimax_m1.py").read_text() == "# code"
+
+
 def test_families_refuse_what_they_cannot_express(tmp_path) -> None:
     for family, fact in (("minimax", "partial rotary"), ("llama", "lightning attention")):
         with pytest.raises(ValueError, match=fact):

@@ -81,8 +81,10 @@ def save_checkpoint(model: Decoder, path: Path, *, family: Family, max_shard_byt
                     if not torch.equal(shards.read(part.key, tuple(source.shape)), source):
                         raise CheckpointError(f"{part.key} reads back differently from {temporary}")
         for file in path.iterdir() if path.is_dir() else ():
-            if not (temporary / file.name).exists() and not file.name.startswith("model"):
-                shutil.copy2(file, temporary / file.name)  # the tokenizer stays
+            # What is no weight stays: the tokenizer, the card, folders.
+            if not (temporary / file.name).exists() and not file.match("model*.safetensors*"):
+                copy = shutil.copytree if file.is_dir() else shutil.copy2
+                copy(file, temporary / file.name)
         _swap(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
