@@ -62,6 +62,7 @@ def convert_gguf(file: Path, folder: Path, *, progress: Progress | None = None) 
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
+        _check_architecture(facts)
         tensors = _read_tensors(reader, facts, progress)
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         _write_json(temporary / "config.json", _config(facts, tied="lm_head.weight" not in tensors))
@@ -70,6 +71,8 @@ def convert_gguf(file: Path, folder: Path, *, progress: Progress | None = None) 
         _write_json(temporary / "tokenizer_config.json", _tokenizer_config(facts))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -78,6 +81,12 @@ def _fact(facts: dict[str, Any], key: str) -> Any:
     if key not in facts:
         raise ValueError(f"the GGUF file lacks {key}")
     return facts[key]
+
+
+def _check_architecture(facts: dict[str, Any]) -> None:
+    architecture = _fact(facts, "general.architecture")
+    if architecture != "llama":
+        raise ValueError(f"the GGUF file has architecture {architecture!r}; only llama can be converted")
 
 
 def _read_tensors(
@@ -116,9 +125,6 @@ def _restore_rows(rows: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any
 
 
 def _config(facts: dict[str, Any], *, tied: bool) -> dict[str, Any]:
-    architecture = _fact(facts, "general.architecture")
-    if architecture != "llama":
-        raise ValueError(f"the GGUF file has architecture {architecture!r}; only llama can be converted")
     heads, hidden = _fact(facts, "llama.attention.head_count"), _fact(facts, "llama.embedding_length")
     return {
         "architectures": ["LlamaForCausalLM"],
