@@ -2,7 +2,7 @@
 
 The text made here is a Lark grammar as `llguidance` reads it; the engine compiles it, nothing here imports it. The
 thinking is part of the grammar and free in it, so that a constraint holds for what follows, however the thinking
-ended (`trace.Grammar.after_thinking` stays False): byte by byte, also where one token closes the thinking and goes on.
+ended: byte by byte, also where one token closes the thinking and goes on.
 
 Calls have one spelling, that of Python's `json.dumps`, one call a line: the form the model was trained on. Thus
 `parser` may pass arguments on while they grow. No endless white space is possible.
