@@ -29,7 +29,7 @@ ARROWS = {
     "gguf": set(),
     "pull": {"catalog", "gguf"},
     "chat": {"trace"},
-    "kernels": set(),
+    "kernels": {"catalog"},
     "model": {"config", "config_formats", "kernels"},
     "tools": {"trace", "catalog", "chat"},
     "tasks": {"trace", "chat", "tools"},

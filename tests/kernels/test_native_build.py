@@ -39,6 +39,12 @@ def test_the_library_is_compiled_once(monkeypatch, tmp_path):
     assert [path.name for path in first.parent.iterdir()] == [first.name]
 
 
+def test_the_library_lies_in_the_home_of_fulmen(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FULMEN_HOME", "~/kept")
+    assert build.cache_folder() == tmp_path / "kept" / "native"
+
+
 def test_another_source_is_another_library(monkeypatch, tmp_path):
     command, _ = fake_compiler(tmp_path / "cc")
     monkeypatch.setattr(build, "compilers", lambda: [command])

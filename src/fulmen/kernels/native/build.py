@@ -8,13 +8,14 @@ between machines never meets a library that doesn't fit.
 import hashlib
 import importlib.util
 import logging
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from fulmen.catalog import home
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ def compilers() -> list[list[str]]:
 
 
 def cache_folder() -> Path:
-    """`$FULMEN_HOME/native` or `~/.cache/fulmen/native`."""
-    return Path(os.environ.get("FULMEN_HOME") or Path.home() / ".cache" / "fulmen") / "native"
+    """Where libraries are kept: `native` in the home of Fulmen."""
+    return home() / "native"
 
 
 def _cpu() -> str:
