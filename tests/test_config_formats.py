@@ -84,6 +84,13 @@ def test_what_only_training_asks_for_is_read() -> None:
     assert (config.router_aux_loss_coef, config.initializer_range) == (0.02, 0.01)
 
 
+def test_an_unknown_kind_of_layer_is_named() -> None:
+    layers = hybrid_layers(2, softmax_every=2)
+    facts = write_config(MINIMAX_M1.replace(rotary_dim=128, layers=layers), "minimax")
+    with pytest.raises(ValueError, match="layer_types has .*sliding_attention.*only full_attention and linear"):
+        read_config(facts | {"layer_types": ["sliding_attention", "full_attention"]})
+
+
 def test_defaults_of_llama_and_qwen2() -> None:
     llama = read_config(LLAMA)
     assert (llama.num_kv_heads, llama.head_dim, llama.rotary_dim, llama.rope_base) == (2, 4, 4, 10_000.0)

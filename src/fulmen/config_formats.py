@@ -6,6 +6,7 @@ published key states has a key of our own, written only where it is not what the
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -68,10 +69,64 @@ _ARCHITECTURES = {
 _M1_VOCABULARY, _M1_LIVE, _M1_EOS = 200_064, 200_032, 200_020
 
 
+def _is_whole(value: object, least: float = -math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
+# What the values of keys must be, in words and as a check; the same in all families.
+_VALUES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
+    "a whole number from 1 up": (
+        lambda value: _is_whole(value, 1),
+        (
+            "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+            "num_hidden_layers",
+        ),
+    ),
+    "a whole number from 1 up or null": (
+        lambda value: value is None or _is_whole(value, 1),
+        ("num_key_value_heads", "head_dim", "num_live_tokens"),
+    ),
+    "a whole number from 0 up": (
+        lambda value: _is_whole(value, 0),
+        (*_EXPERTS, "shared_intermediate_size", "rotary_dim"),
+    ),
+    "a whole number or null": (lambda value: value is None or _is_whole(value), ("bos_token_id",)),
+    "a whole number, a list of them or null": (
+        lambda value: value is None or all(map(_is_whole, value if isinstance(value, list) else [value])),
+        ("eos_token_id",),
+    ),
+    "a number above 0": (
+        lambda value: _is_number(value) and value > 0,
+        ("rms_norm_eps", "gate_norm_eps", "rope_theta"),
+    ),
+    "a number": (
+        _is_number,
+        (
+            "initializer_range", "router_aux_loss_coef",
+            *(key.format(factor) for keys in _RESIDUALS.values() for key in keys for factor in ("alpha", "beta")),
+        ),
+    ),
+    "true or false": (lambda value: isinstance(value, bool), ("tie_word_embeddings", "postnorm")),
+    "a list of 0 (lightning) and 1 (softmax)": (
+        lambda value: isinstance(value, list) and all(kind in (0, 1) for kind in value),
+        ("attn_type_list",),
+    ),
+    "a list of names": (
+        lambda value: isinstance(value, list) and all(isinstance(kind, str) for kind in value),
+        ("layer_types",),
+    ),
+    "an object or null": (lambda value: value is None or isinstance(value, dict), ("rope_parameters",)),
+}  # fmt: skip
+
+
 def family_of(facts: Mapping[str, Any]) -> Family:
     """The family that a config.json belongs to; ValueError names the model type if it is none of ours."""
     model_type = facts.get("model_type")
-    if model_type not in _MODEL_TYPES:
+    if not isinstance(model_type, str) or model_type not in _MODEL_TYPES:
         raise ValueError(f"model_type is {model_type!r}; known are {', '.join(sorted(_MODEL_TYPES))}")
     return _MODEL_TYPES[model_type]
 
@@ -79,13 +134,20 @@ def family_of(facts: Mapping[str, Any]) -> Family:
 def read_config_file(path: Path) -> ModelConfig:
     """Read `config.json`; ValueError names the file and what is wrong."""
     try:
-        return read_config(json.loads(path.read_text(encoding="utf-8")))
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): it is damaged or cut off, copy it again") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {facts!r:.60}")
+    try:
+        return read_config(facts)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def read_config(facts: Mapping[str, Any]) -> ModelConfig:
     """A config of any known family; ValueError names a key that is unknown, missing or not expressible."""
+    _check_values(facts)
     family = family_of(facts)
     left = {key: value for key, value in facts.items() if key not in _IRRELEVANT}
     if left.get("use_sliding_window") is False:
@@ -136,12 +198,15 @@ def _own_facts(config: ModelConfig, family: Family) -> dict[str, Any]:
 def _sizes(left: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """What all families share; takes the keys it reads out of `left`."""
     left.setdefault("tie_word_embeddings", False)
-    left.setdefault("num_key_value_heads", left.get("num_attention_heads"))
-    if left.get("head_dim") is None and "hidden_size" in left:
-        left["head_dim"] = left["hidden_size"] // left["num_attention_heads"]
+    heads = left.get("num_attention_heads")
+    if left.get("num_key_value_heads") is None:
+        left["num_key_value_heads"] = heads
+    if left.get("head_dim") is None and heads is not None and "hidden_size" in left:
+        left["head_dim"] = left["hidden_size"] // heads
     missing = [key for key in (*_SIZES, "num_hidden_layers") if key not in left]
     if missing:
         raise ValueError(f"missing keys: {', '.join(missing)}")
+    _check_values(left)
     fields = {field: left.pop(key) for key, field in _SIZES.items()}
     eos = facts.get("eos_token_id")
     fields["eos_token_ids"] = () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,)
@@ -149,6 +214,14 @@ def _sizes(left: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("initializer_range", "router_aux_loss_coef"):
         fields[key] = facts.get(key, getattr(ModelConfig, key))
     return fields
+
+
+def _check_values(facts: Mapping[str, Any]) -> None:
+    """ValueError names the first key whose value is not of its kind."""
+    for words, (is_right, keys) in _VALUES.items():
+        for key in keys:
+            if key in facts and not is_right(facts[key]):
+                raise ValueError(f"{key} is {facts[key]!r:.60}; it must be {words}")
 
 
 def _take(left: dict[str, Any], key: str) -> Any:
@@ -161,6 +234,7 @@ def _rope_base(left: dict[str, Any], default: float) -> float:
     parameters = left.pop("rope_parameters", None) or {}
     if parameters.get("rope_type", "default") != "default":
         raise ValueError(f"rope_parameters is {parameters!r}; only rope_type 'default' can be computed")
+    _check_values(parameters)
     return float(left.pop("rope_theta", parameters.get("rope_theta", default)))
 
 
@@ -201,7 +275,10 @@ def _read_minimax_m1(left: dict[str, Any], fields: dict[str, Any]) -> None:
 
 
 def _read_minimax(left: dict[str, Any], fields: dict[str, Any]) -> None:
-    _read_experts(left, fields, "minimax", [kind == "full_attention" for kind in _take(left, "layer_types")])
+    kinds = _take(left, "layer_types")
+    if unknown := sorted(set(kinds) - {"full_attention", "linear_attention"}):
+        raise ValueError(f"layer_types has {unknown}; only full_attention and linear_attention can be computed")
+    _read_experts(left, fields, "minimax", [kind == "full_attention" for kind in kinds])
     fields |= {"rope_base": _rope_base(left, 1_000_000.0), "rotary_dim": fields["head_dim"], "postnorm": True}
 
 

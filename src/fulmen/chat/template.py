@@ -89,7 +89,10 @@ class ChatTemplate:
         config = read_json(config_path)
         source = config.get("chat_template")
         if isinstance(source, list):  # several templates by name
-            source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
+            named = [entry for entry in source if isinstance(entry, dict) and entry.get("name") == "default"]
+            source = named[0].get("template") if named else None
+        if source is not None and not isinstance(source, str):
+            raise ValueError(f"{config_path}: chat_template is {source!r:.60}; it must be a text")
         path = config_path if source is not None else _BUILT_IN
         if file.is_file():
             path = file

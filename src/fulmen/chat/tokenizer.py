@@ -69,8 +69,13 @@ class Tokenizer:
             raise ValueError(f"{path} is no tokenizer: {error}") from error
         eos: list[int] = []
         for name in ("generation_config.json", "config.json"):
-            ids = read_json(folder / name).get("eos_token_id")
-            eos.extend(ids if isinstance(ids, list) else [] if ids is None else [ids])
+            given = read_json(folder / name).get("eos_token_id")
+            ids = given if isinstance(given, list) else [] if given is None else [given]
+            if not all(isinstance(token_id, int) for token_id in ids):
+                raise ValueError(
+                    f"{folder / name}: eos_token_id is {given!r:.60}; it must be a whole number, a list of them or null"
+                )
+            eos.extend(ids)
         token = token_text(read_json(folder / "tokenizer_config.json").get("eos_token"))
         token_id = None if token is None else backend.token_to_id(token)
         return cls(backend, eos_token_ids=[*eos, *([] if token_id is None else [token_id])])
@@ -215,9 +220,9 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is no JSON ({error}): it is damaged or cut off, copy it again") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object")
+        raise ValueError(f"{path} must hold a JSON object, not {value!r:.60}")
     return value
 
 

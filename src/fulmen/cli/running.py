@@ -92,11 +92,18 @@ def model_folder(name: str) -> Path:
 def recommended_sampling(name: str, folder: Path) -> SamplingParams:
     """What the publisher recommends: the checkpoint's `generation_config.json`, else the catalog, else 1 and 0.95."""
     known = dict(MODELS[name].sampling) if name in MODELS else {}
-    facts = read_json(folder / "generation_config.json")
-    given = {key: facts[key] for key in _SAMPLED if isinstance(facts.get(key), int | float)}
+    file = folder / "generation_config.json"
+    facts = read_json(file)
+    given = {key: facts[key] for key in _SAMPLED if facts.get(key) is not None}
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{file}: {key} is {value!r:.60}; it must be a number or null")
     if facts.get("do_sample") is False:
         given["temperature"] = 0.0
-    return replace(SamplingParams(), **(known | given))
+    try:
+        return replace(SamplingParams(), **(known | given))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def load(

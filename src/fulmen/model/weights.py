@@ -98,8 +98,7 @@ class _Shards:
         self._files: dict[Path, Any] = {}
         index = path / INDEX
         if index.is_file():
-            listed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            self._file_of = {key: path / name for key, name in listed.items()}
+            self._file_of = {key: path / name for key, name in _weight_map(index).items()}
         elif (path / "model.safetensors").is_file():
             file = path / "model.safetensors"
             self._file_of = dict.fromkeys(self._open(file).keys(), file)
@@ -150,6 +149,18 @@ class _Shards:
         if names:
             return f"{names[0]} is a pickle, which can run code: convert it to safetensors where you trust it"
         return "nothing to load"
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Which file holds which tensor, as an index says; CheckpointError names the index if it is damaged."""
+    try:
+        facts = json.loads(index.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{index} is no JSON ({error}): it is damaged or cut off, copy it again") from error
+    listed = facts.get("weight_map") if isinstance(facts, dict) else None
+    if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+        raise CheckpointError(f"{index} has no weight_map from tensors to files: it is damaged, copy it again")
+    return listed
 
 
 def _some(keys: list[str]) -> str:
