@@ -166,14 +166,28 @@ def test_the_published_m1_maps_onto_our_parameters_to_the_byte() -> None:
 
 
 LOAD = """
-import resource, sys
+import re, sys, threading, time
 import torch
 from pathlib import Path
+from fulmen.config_formats import read_config_file
+from fulmen.model.decoder import Decoder
 from fulmen.model.weights import load_checkpoint
 torch.set_num_threads(1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-load_checkpoint(Path(sys.argv[1]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+folder = Path(sys.argv[1])
+Decoder(read_config_file(folder / "config.json"), device="meta")  # torch imports 60 MB for the first such model
+def anonymous():  # kB that are no pages of a file
+    return int(re.search(r"RssAnon:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+before, seen, done = anonymous(), [], threading.Event()
+def watch():
+    while not done.is_set():
+        seen.append(anonymous())
+        time.sleep(0.001)
+watcher = threading.Thread(target=watch)
+watcher.start()
+model = load_checkpoint(folder)
+done.set()
+watcher.join()
+print(max(*seen, anonymous()) - before)
 """
 
 
@@ -184,5 +198,5 @@ def test_loading_holds_one_copy_and_a_mapped_tensor(tmp_path) -> None:
     save_checkpoint(model, tmp_path / "m", family="minimax_m1", max_shard_bytes=16 << 20)
     out = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "m")], capture_output=True, text=True, check=True)
     assert size > 190_000
-    # Mapped pages of the files count as resident until the kernel drops them; a second copy would come on top.
-    assert int(out.stdout) < 2.3 * size
+    # Mapped pages of the files are no part of it: the kernel drops them when it needs the room.
+    assert 0.95 * size < int(out.stdout) < 1.05 * size
