@@ -1,13 +1,17 @@
-"""What every benchmark shares: paired timing, the machine's limits probed in the same run, and the table.
+"""What every benchmark shares: paired timing, peak memory, the machine's limits probed in the same run, the table.
 
 Both sides of a pair run in turn, A B A B, so that a drift of a noisy machine touches both; the ratio is that of the
 medians. Each table states the machine's GEMM peak and memory bandwidth as measured in the same process.
 """
 
+import ctypes
+import gc
+import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -27,6 +31,21 @@ def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """Most bytes that were resident during one call, above those that were before it; Linux only."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # freed memory that the allocator kept would hide what the call needs
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident now
+    before = _resident("VmRSS")
+    run()
+    return _resident("VmHWM") - before
+
+
+def _resident(line: str) -> int:
+    """Bytes that a line of the process's status states."""
+    return 1024 * int(re.findall(rf"{line}:\s*(\d+) kB", Path("/proc/self/status").read_text())[0])
 
 
 def probe(dtype: torch.dtype) -> Limits:

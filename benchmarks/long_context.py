@@ -5,13 +5,12 @@ context behind it; and how the hybrid's own prefill time per token and peak memo
 """
 
 import argparse
-import resource
 import statistics
 from collections.abc import Callable
 
 import torch
 
-from benchmarks.harness import Report, paired, seconds
+from benchmarks.harness import Report, paired, peak_memory, seconds
 from benchmarks.models import SIZES, NumberedVocabulary, fulmen_hybrid, prefill_flops, transformers_softmax
 from fulmen.engine.engine import Engine, EngineOptions
 from fulmen.model.decoder import Decoder
@@ -63,6 +62,13 @@ def fulmen_prefill(model: Decoder, prompt: list[int]) -> tuple[float, Callable[[
     return seconds(run), lambda: seconds(engine.step)
 
 
+def measured_prefill(model: Decoder, length: int) -> tuple[float, int]:
+    """Seconds that the engine takes for a prompt of `length` tokens, and its peak memory above the weights in bytes."""
+    prompt, times = prompt_of(length), []
+    peak = peak_memory(lambda: times.append(fulmen_prefill(model, prompt)[0]))
+    return times[0], peak
+
+
 def crossover(model: Decoder, lengths: list[int], threads: int) -> None:
     """Prefill and decode of both at each length."""
     columns = ["tokens", "fulmen tok/s", "mixtral tok/s", "ratio", "fulmen step ms", "mixtral step ms", "ratio"]
@@ -106,9 +112,9 @@ def growth(model: Decoder, lengths: list[int], threads: int) -> None:
     report = Report("Prefill of the hybrid by length", columns, threads)
     first: float | None = None
     for length in lengths:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        time = min(fulmen_prefill(model, prompt_of(length))[0] for _ in range(2)) / length
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        runs = [measured_prefill(model, length) for _ in range(2)]
+        time = min(time for time, _ in runs) / length
+        peak = max(peak for _, peak in runs)
         first = time if first is None else first
         flops = prefill_flops(model.config, length) / length
         bound = flops / (prefill_flops(model.config, lengths[0]) / lengths[0])
@@ -117,19 +123,32 @@ def growth(model: Decoder, lengths: list[int], threads: int) -> None:
             f"{time * 1e6:.0f}",
             f"{time / first:.2f}x",
             f"{bound:.2f}x",
-            f"up to +{grown / 1024:,.0f} MB",
+            f"{peak / 1e6:,.0f} MB",
         )
     report.print()
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, or the peak memory of one prefill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 16_384])
     parser.add_argument("--growth", type=int, nargs="+", default=[4096, 16_384, 65_536, 131_072])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--memory",
+        type=int,
+        nargs="?",
+        const=131_072,
+        metavar="TOKENS",
+        help="print nothing but the peak memory of the hybrid's prefill above its weights (131,072 tokens by default)",
+    )
     options = parser.parse_args()
     model = fulmen_hybrid()
+    if options.memory:
+        torch.set_num_threads(options.threads)
+        time, peak = measured_prefill(model, options.memory)
+        print(f"{options.memory:,} tokens: {peak / 1e6:,.0f} MB above the weights, {time:.1f} s")
+        return
     growth(model, options.growth, options.threads)
     crossover(model, options.lengths, options.threads)
 
