@@ -202,6 +202,17 @@ def test_requests_that_make_no_sense(tools, choice, schema, message):
         ({"type": ["string", "nul"]}, "s.type is 'nul'"),
         ({"type": {"a": 1}}, "s.type is"),
         ({"pattern": 3}, "s.pattern must"),
+        ({"properties": {"a": {"minimum": "x"}}}, "s.properties.a.minimum must be a number, not 'x'"),
+        ({"maximum": True}, "s.maximum must be a number, not True"),
+        ({"multipleOf": 0}, "s.multipleOf is 0; it must be above 0"),
+        ({"minLength": 1.5}, "s.minLength is 1.5; it must be a whole number from 0 to 4294967295"),
+        ({"maxLength": 2**53 - 1}, "s.maxLength is 9007199254740991; it must be a whole number from 0 to 4294967295"),
+        ({"anyOf": [{"minItems": -1}]}, r"s.anyOf\[0\].minItems is -1; it must be a whole number from 0 to"),
+        ({"items": {"minLength": 5, "maxLength": 2}}, "s.items.minLength is 5 and maxLength is 2: no value fits both"),
+        ({"minimum": 3, "maximum": 2.5}, "s.minimum is 3 and maximum is 2.5"),
+        ({"exclusiveMinimum": 3, "maximum": 3}, "s.exclusiveMinimum is 3 and maximum is 3"),
+        ({"minimum": 3, "exclusiveMaximum": 3}, "s.minimum is 3 and exclusiveMaximum is 3"),
+        ({"minItems": 2, "maxItems": 1}, "s.minItems is 2 and maxItems is 1"),
         ({"anyOf": [{}, {"$ref": "#/$defs/x"}]}, r"s.anyOf\[1\].\$ref is '#/\$defs/x', which does not exist"),
         ({"$ref": "http://x/y"}, r"s.\$ref is 'http"),
     ],
@@ -254,6 +265,8 @@ def test_unknown_formats_are_annotations():
 def test_good_schemas_pass():
     check_schema({"$defs": {"a/b": {"type": "string"}}, "items": {"$ref": "#/$defs/a~1b"}, "not": False}, "s")
     check_schema({"properties": {"child": {"$ref": "#"}}}, "s")
+    check_schema({"minimum": 3, "maximum": 3, "exclusiveMinimum": True, "minLength": 2, "maxLength": 2}, "s")
+    check_schema({"properties": {"minimum": {"enum": ["x"]}}, "maxItems": 2**53 - 1}, "s")
     deep: dict = {}
     for _ in range(5000):
         deep = {"items": deep}

@@ -88,6 +88,13 @@ def test_content_type_may_have_a_charset(http, say, content_type):
          "response_format.json_schema.schema.items.not"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "strng"}}}},
          "response_format.json_schema.schema.type"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {
+            "properties": {"x": {"minimum": "x"}}}}}},
+         "response_format.json_schema.schema.properties.x.minimum"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"multipleOf": 0}}}},
+         "response_format.json_schema.schema.multipleOf"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {
+            "properties": {"x": {"minLength": 5, "maxLength": 2}}}}}]}, "tools[0].parameters.properties.x.minLength"),
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "browser"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),

@@ -19,6 +19,15 @@ _UNSUPPORTED = (
 )  # fmt: skip
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 _MAX_DEPTH = 64
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_SIZES = {  # whole numbers, and the most that each may be
+    "minLength": 2**32 - 1, "maxLength": 2**32 - 1,  # the grammar compiler's regular expressions count no further
+    "minItems": 2**63 - 1, "maxItems": 2**63 - 1,
+}  # fmt: skip
+_LIMITS = (  # the lower, the upper, whether they may be equal
+    ("minimum", "maximum", True), ("minimum", "exclusiveMaximum", False), ("exclusiveMinimum", "maximum", False),
+    ("exclusiveMinimum", "exclusiveMaximum", False), ("minLength", "maxLength", True), ("minItems", "maxItems", True),
+)  # fmt: skip
 _PATTERN_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?<?[=!]|.", re.DOTALL)
 
 
@@ -73,6 +82,7 @@ def _check_keywords(node: Mapping[str, Any], path: str) -> None:
     for kind in types if isinstance(types, list) else [types]:
         if kind not in _TYPES:
             raise ValueError(f"{path}.type is {kind!r:.60}; it must be one of {', '.join(_TYPES)}")
+    _check_limits(node, path)
     for key in _SCHEMA_MAPS:
         if not isinstance(node.get(key, {}), Mapping):
             raise ValueError(f"{path}.{key} must be an object of schemas, not {node[key]!r:.60}")
@@ -96,6 +106,25 @@ def _check_pattern(pattern: str, path: str) -> None:
     for piece in _PATTERN_PIECE.findall(pattern):
         if piece.startswith("(?") or re.fullmatch(r"\\[1-9k]", piece):
             raise ValueError(f"{path} has {piece}: look-around and back-references are not supported")
+
+
+def _check_limits(node: Mapping[str, Any], path: str) -> None:
+    # In the drafts before 6, exclusiveMinimum and exclusiveMaximum are true or false: no limits of their own.
+    given = {key: node[key] for key in node if not (key.startswith("exclusive") and isinstance(node[key], bool))}
+    for key in _NUMBERS:
+        if key in given and (isinstance(given[key], bool) or not isinstance(given[key], int | float)):
+            raise ValueError(f"{path}.{key} must be a number, not {given[key]!r:.60}")
+    if given.get("multipleOf", 1) <= 0:
+        raise ValueError(f"{path}.multipleOf is {given['multipleOf']!r:.60}; it must be above 0")
+    for key, most in _SIZES.items():
+        value = given.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"{path}.{key} is {value!r:.60}; it must be a whole number from 0 to {most}")
+    for low, high, may_be_equal in _LIMITS:
+        if low not in given or high not in given:
+            continue
+        if given[low] > given[high] or (given[low] == given[high] and not may_be_equal):
+            raise ValueError(f"{path}.{low} is {given[low]} and {high} is {given[high]}: no value fits both")
 
 
 def _check_reference(root: object, reference: str, path: str) -> None:
