@@ -2,13 +2,14 @@
 
 import itertools
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from fulmen.chat.message import Message
 from fulmen.cli.app import app
-from fulmen.tasks import registry
+from fulmen.tasks import gym, registry
 from fulmen.tasks.task import Example, Score
 
 
@@ -76,6 +77,14 @@ def test_a_seed_decides_what_is_sampled(checkpoint, tmp_path):
         return [failure["reply"] for failure in json.loads((tmp_path / "out.json").read_text())["tasks"][0]["failures"]]
 
     assert replies(1) == replies(1) != replies(2)
+
+
+def test_without_reasoning_gym_nothing_is_evaluated(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.TASKS, "gym_aiw", gym.TASKS["gym_aiw"])
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    result = run(checkpoint, "--limit", 1, "--out", tmp_path / "out.json")
+    assert "gym_aiw needs the package reasoning-gym" in str(result.exception)
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_what_is_missing_or_unknown_is_named(checkpoint):

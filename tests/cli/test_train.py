@@ -128,6 +128,13 @@ def test_bad_input_is_named_before_anything_is_trained(folder):
     assert not (folder / "runs").exists()
 
 
+def test_without_reasoning_gym_a_recipe_that_needs_it_fetches_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(ValueError, match="gym_.* needs the package reasoning-gym"):
+        run("recipe", "spark", "--folder", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_processes_under_torchrun_and_only_the_first_speaks(folder):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "fulmen"]
     result = subprocess.run(

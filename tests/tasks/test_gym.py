@@ -160,11 +160,10 @@ def test_the_last_line_of_a_reply_counts() -> None:
     assert answer in nearly.why
 
 
-def test_without_reasoning_gym_the_extra_is_named(monkeypatch) -> None:
+def test_without_reasoning_gym_a_task_says_how_to_install_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    gym_task._open.cache_clear()
-    with pytest.raises(ValueError, match=r"fulmen\[train\]"):
-        take(TASKS["gym_aiw"](), "train", 12345, 1)
+    with pytest.raises(ValueError, match=r"gym_aiw needs .* pip install -c constraints.txt -e '\.\[train\]'"):
+        TASKS["gym_aiw"]()
 
 
 def test_references_survive_json() -> None:

@@ -64,5 +64,5 @@ def test_folders_without_metrics_and_machines_without_matplotlib(tmp_path, monke
         write_report(tmp_path)
     folder = write_metrics(tmp_path / "run")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeError, match=r"pip install 'fulmen\[train\]'"):
+    with pytest.raises(RuntimeError, match=r"pip install -c constraints.txt -e '\.\[train\]'"):
         write_report(folder)

@@ -36,7 +36,10 @@ def evaluate(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Score a model on held-out problems: the mean of each task, its standard error, and the worst failures."""
+    """Score a model on held-out problems: the mean of each task, its standard error, and the worst failures.
+
+    Tasks gym_... need the extra `train`: pip install -c constraints.txt -e '.\\[train]'
+    """
     from fulmen.cli.running import load
     from fulmen.evals.held_out import EvaluationSettings
     from fulmen.tasks.registry import TASKS, make_task

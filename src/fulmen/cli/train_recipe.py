@@ -18,9 +18,12 @@ def train_recipe(
     scale: Annotated[float, typer.Option(min=1e-6, help="Multiplies every budget of tokens and examples.")] = 1.0,
     folder: Annotated[Path | None, typer.Option(help="Gets everything. Default: runs/NAME.")] = None,
 ) -> None:
-    """Make a model from nothing: texts, vocabulary, training, checkpoint, evaluation, card. Run it again to go on."""
+    """Make a model from nothing: texts, vocabulary, training, checkpoint, evaluation, card. Run it again to go on.
+
+    Recipes such as spark need the extra `train`: pip install -c constraints.txt -e '.\\[train]'
+    """
     from fulmen.runlog import read_metrics
-    from fulmen.tasks.registry import TASKS
+    from fulmen.tasks.registry import TASKS, make_task
     from fulmen.train import recipe_steps as steps
     from fulmen.train.model_card import write_card
     from fulmen.train.recipe import read_recipe, recipe_text
@@ -28,6 +31,8 @@ def train_recipe(
 
     folder = folder or Path("runs") / Path(name).stem
     recipe = read_recipe(name, folder, task_names=TASKS, scale=scale)
+    for task in sorted({task for tasks in recipe.tasks().values() for task in tasks}):
+        make_task(task)  # one that lacks a package says so before texts are fetched
     with warnings_in_one_line(shown=True), claimed(folder):
         steps.begin(recipe, folder)
         corpora = _corpora(recipe, folder)

@@ -92,7 +92,9 @@ def write_report(run_dir: Path) -> tuple[Path, Path]:
             f"{run_dir / METRICS} is not that of a training run: its lines lack some of {', '.join(_SHOWN)}"
         )
     if not can_draw():
-        raise RuntimeError("reports are drawn by matplotlib: pip install 'fulmen[train]'")
+        raise RuntimeError(
+            "reports are drawn by matplotlib: run pip install -c constraints.txt -e '.[train]' in Fulmen's folder"
+        )
     import matplotlib as mpl
 
     curves = _stage_curves(lines)

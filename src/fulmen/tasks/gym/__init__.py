@@ -33,7 +33,7 @@ from fulmen.tasks.gym.numbers import (
     solve_simple_geometry,
 )
 from fulmen.tasks.gym.processes import solve_binary_alternation, solve_rules, solve_time_intervals
-from fulmen.tasks.gym.task import GymTask
+from fulmen.tasks.gym.task import GymTask, require_reasoning_gym
 from fulmen.tasks.gym.words import solve_needle_haystack, solve_word_sequence_reversal, solve_word_sorting
 
 _TASKS = (
@@ -70,7 +70,11 @@ _TASKS = (
 
 
 def _constructor(task: GymTask) -> Callable[[], GymTask]:
-    return lambda: task
+    def make() -> GymTask:
+        require_reasoning_gym(task.name)
+        return task
+
+    return make
 
 
 TASKS: Mapping[str, Callable[[], GymTask]] = {task.name: _constructor(task) for task in _TASKS}

@@ -5,9 +5,11 @@ question belongs to a split by a hash of its text, because two of its seeds may 
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
@@ -87,15 +89,20 @@ class GymTask:
         return _open(self.dataset, tuple(self.config.items()), seed)
 
 
+def require_reasoning_gym(task: str) -> None:
+    """ValueError says how to install reasoning-gym where it is missing: before a task's first problem is wanted."""
+    if find_spec("reasoning_gym") is None:
+        raise ValueError(
+            f"the task {task} needs the package reasoning-gym, which the extra `train` brings: run "
+            f"{sys.executable} -m pip install -c constraints.txt -e '.[train]' in Fulmen's folder"
+        )
+
+
 @lru_cache(maxsize=64)
 def _open(name: str, config: tuple[tuple[str, _Option], ...], seed: int) -> Any:
     """A dataset of reasoning-gym, which is imported now: it takes seconds, and only training and evaluation need it."""
-    try:
-        import reasoning_gym
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"the task gym_{name} needs the package reasoning-gym: install Fulmen with its extra, `fulmen[train]`"
-        ) from error
+    import reasoning_gym
+
     options = {key: list(value) if isinstance(value, tuple) else value for key, value in config}
     dataset = reasoning_gym.create_dataset(name, seed=seed, size=_SIZE, **options)
     for attribute, value in vars(dataset).items():
