@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import fulmen
 from fulmen.catalog import resolve
 from fulmen.cli.app import app
+from fulmen.cli.running import load
 from fulmen.config_formats import read_config_file
 from fulmen.tasks import registry
 from fulmen.train import corpora
@@ -39,6 +40,9 @@ num_experts = 2
 
 [mixtures.every]
 "*" = 1
+
+[sampling]
+thinking_budget = 40
 
 [evaluation]
 tasks = "every"
@@ -104,7 +108,9 @@ def test_the_checkpoint_is_whole_and_chats(made):
     _, folder = made
     config = read_config_file(folder / "mini" / "config.json")
     assert (config.num_layers, config.max_context, config.rope_base, config.vocab_size) == (8, 256, 40_000.0, 300)
-    assert json.loads((folder / "mini" / "generation_config.json").read_text())["temperature"] == 0.0
+    generation = json.loads((folder / "mini" / "generation_config.json").read_text())
+    assert (generation["temperature"], generation["thinking_budget"]) == (0.0, 40)
+    assert load(str(folder / "mini")).thinking_budget == 40
     assert json.loads((folder / "mini" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert fulmen.load(resolve(folder / "mini")).config == config
     arguments = ["chat", str(folder / "mini"), "--max-tokens", "4"]

@@ -107,6 +107,7 @@ def test_paths_lie_in_the_folder_and_the_record_does_not_depend_on_it(read, tmp_
         (("corpora/b", "corpora/c"), "stage[0].data[1] reads corpora/c.jsonl, which is not among the corpora"),
         (('name = "r"', 'name = "tokenizer"'), "name is 'tokenizer'"),
         (("[model]", "[sampling]\ntop_p = 0.0\n[model]"), "top_p 0.0"),
+        (("[model]", "[sampling]\nthinking_budget = 0\n[model]"), "thinking_budget is 0; it must be at least 1"),
         (("{ addition = 0.5 }", "{ addition = 0.5 }\nmax_tokens = 0"), "max_tokens is 0"),
     ],
 )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fulmen.engine.service import Service
     from fulmen.model.decoder import Decoder
 
-_THINKING_BUDGETS = {"spark": 1024, "minimax-m1-40k": THINKING_BUDGET_40K, "minimax-m1-80k": THINKING_BUDGET_80K}
+_GENERATION = "generation_config.json"
+_THINKING_BUDGETS = {"minimax-m1-40k": THINKING_BUDGET_40K, "minimax-m1-80k": THINKING_BUDGET_80K}
 _SAMPLED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -43,7 +44,7 @@ class LoadedModel:
     sampling: SamplingParams
     """As the publisher recommends."""
     thinking_budget: int | None
-    """The version's: 40K and 80K for MiniMax-M1, 1,024 for spark; None elsewhere."""
+    """The checkpoint's, or else the published version's: 40K and 80K for MiniMax-M1; None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def model_folder(name: str) -> Path:
 def recommended_sampling(name: str, folder: Path) -> SamplingParams:
     """What the publisher recommends: the checkpoint's `generation_config.json`, else the catalog, else 1 and 0.95."""
     known = dict(MODELS[name].sampling) if name in MODELS else {}
-    file = folder / "generation_config.json"
+    file = folder / _GENERATION
     facts = read_json(file)
     given = {key: facts[key] for key in _SAMPLED if facts.get(key) is not None}
     for key, value in given.items():
@@ -106,11 +107,30 @@ def recommended_sampling(name: str, folder: Path) -> SamplingParams:
         raise ValueError(f"{file}: {error}") from error
 
 
+def preset_thinking_budget(name: str, folder: Path) -> int | None:
+    """Most tokens of thinking that the checkpoint's `generation_config.json` allows, else those of the name's version.
+
+    Raises:
+        ValueError: the file's `thinking_budget` is no positive whole number.
+    """
+    file = folder / _GENERATION
+    budget = read_json(file).get("thinking_budget")
+    if budget is None:
+        return _THINKING_BUDGETS.get(name)
+    if type(budget) is not int or budget < 1:
+        raise ValueError(
+            f"{file} has the thinking_budget {budget!r}: make it a positive whole number of tokens, or "
+            "leave it out for no limit"
+        )
+    return budget
+
+
 def load(
     name: str, *, quantize: Quantize = "auto", device: str | None = None, threads: int | None = None
 ) -> LoadedModel:
     """Load a model by its name or folder, and pull it if need be."""
     folder = model_folder(name)
+    sampling, thinking_budget = recommended_sampling(name, folder), preset_thinking_budget(name, folder)
     with Console(stderr=True).status(f"Loading {name}") if sys.stderr.isatty() else _silence():
         import torch
 
@@ -136,8 +156,8 @@ def load(
             decoder=decoder,
             tokenizer=Tokenizer.load(folder),
             template=ChatTemplate.load(folder),
-            sampling=recommended_sampling(name, folder),
-            thinking_budget=_THINKING_BUDGETS.get(name),
+            sampling=sampling,
+            thinking_budget=thinking_budget,
         )
 
 

@@ -82,12 +82,16 @@ class SamplingTable:
 
     temperature: float = 0.0
     top_p: float = 1.0
+    thinking_budget: int | None = None
+    """Most tokens of thinking, unless a user says another number; None: no limit."""
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and 0 < self.top_p <= 1):
             raise ValueError(
                 f"temperature is {self.temperature} and top_p {self.top_p}; they must be at least 0 and within (0, 1]"
             )
+        if self.thinking_budget is not None and self.thinking_budget < 1:
+            raise ValueError(f"thinking_budget is {self.thinking_budget}; it must be at least 1, or left out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,6 +129,8 @@ def export(recipe: Recipe, folder: Path) -> Path:
         "temperature": recipe.sampling.temperature,
         "top_p": recipe.sampling.top_p,
     }
+    if recipe.sampling.thinking_budget is not None:
+        sampling["thinking_budget"] = recipe.sampling.thinking_budget
     generation = temporary / "generation_config.json"
     generation.write_text(json.dumps({**read_json(generation), **sampling}, indent=2) + "\n", encoding="utf-8")
     _require_size(recipe, sum(file.stat().st_size for file in temporary.glob("*.safetensors")))
