@@ -105,6 +105,20 @@ def test_a_run_goes_on_unless_told_to_begin_anew(folder):
         assert (folder / f"runs/{name}/first/model.safetensors").read_bytes() == weights
 
 
+def test_of_an_interrupted_run_what_comes_later_may_change_and_the_data_at_hand_may_not(folder):
+    run("pretrain", folder / "text.toml")
+    first = (folder / "text.toml").read_text()
+    second = first[first.index("[[stage]]") :].replace("first", "second")
+    (folder / "text.toml").write_text(first.replace("[[stage.data]]", "[[stage.data]]\nweight = 2.0") + second)
+    result = CliRunner().invoke(app, ["train", "pretrain", str(folder / "text.toml")])
+    assert isinstance(result.exception, ValueError)
+    assert "stage first, data[0]" in str(result.exception)
+    assert "weight was 1.0 in the checkpoint and is 2.0 now" in str(result.exception)
+    (folder / "text.toml").write_text(first + second)
+    run("pretrain", folder / "text.toml")
+    assert len(read_metrics(folder / "runs/tiny/metrics.jsonl")) == 12
+
+
 def test_the_report_of_a_folder(folder):
     run("pretrain", folder / "text.toml")
     out, _ = run("report", folder / "runs/tiny")

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -90,22 +91,23 @@ def draws(source, count):
     return [source.next() for _ in range(count)]
 
 
-def open_stage(folder, writing, **options):
+def open_stage(folder, writing, *, texts=60, length=97, **options):
+    """Texts, conversations and problems; `options` are those of the problems."""
     text, chats = folder / "text.jsonl", folder / "chats.jsonl"
-    text.write_text("".join(json.dumps({"text": f"number {i} " * (i % 37 + 1)}) + "\n" for i in range(60)))
+    text.write_text("".join(json.dumps({"text": f"number {i} " * (i % 37 + 1)}) + "\n" for i in range(texts)))
     reply = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there."}]
     chats.write_text((json.dumps({"messages": reply}) + "\n") * 5)
     stage = StageTable(
-        name="s", length=97, tokens=1000, tokens_per_step=97, tokens_per_micro_batch=97,
+        name="s", length=length, tokens=1000, tokens_per_step=length, tokens_per_micro_batch=length,
         optimizer=OptimizerSettings(learning_rate=1e-3),
         data=(
             TextData(path=text, weight=3.0),
             ChatData(path=chats, weight=0.5),
-            TaskData(tasks={"addition": 2.0, "same": 1.0}, weight=1.5),
+            TaskData(**{"tasks": {"addition": 2.0, "same": 1.0}, "weight": 1.5} | options),
         ),
     )  # fmt: skip
     tasks = {"addition": Addition, "same": Addition}
-    return open_data(stage, writing, tasks, **{"seed": 1, "cache": folder / "cache"} | options)
+    return open_data(stage, writing, tasks, seed=1, cache=folder / "cache")
 
 
 @pytest.mark.parametrize("lengths", [[2], [7], [8], [9], [23, 2, 8, 9, 64, 3, 101]])
@@ -207,15 +209,64 @@ def test_every_source_resumes_exactly(tmp_path, writing, drawn):
 
 
 def test_resuming_with_other_data_is_refused(tmp_path, writing):
-    source = open_stage(tmp_path, writing)
-    state = source.state_dict()
-    (tmp_path / "text.jsonl").write_text('{"text": "changed"}\n')
+    state = open_stage(tmp_path, writing).state_dict()
     shorter = StoredSource(store_of(tmp_path, [40]), length=8, too_long="cut", seed=0)
     longer = StoredSource(store_of(tmp_path, [40]), length=9, too_long="cut", seed=0)
     with pytest.raises(ValueError, match="the data is not what the checkpoint was trained on"):
         longer.load_state_dict(shorter.state_dict())
     with pytest.raises(ValueError, match=r"differ in data\[1\], data\[2\]"):
         Mixture({"data[0]": (shorter, 1.0)}).load_state_dict(state)
+
+
+def test_files_that_have_changed_are_named(tmp_path, writing):
+    before = open_stage(tmp_path, writing, texts=60)
+    draws(before, 5)
+    state = json.loads(json.dumps(before.state_dict()))
+    with pytest.raises(
+        ValueError, match=r"stage s, data\[0\], \S+/text.jsonl: the data is not what the checkpoint was"
+    ):
+        open_stage(tmp_path, writing, texts=80).load_state_dict(state)
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    moved = open_stage(tmp_path.with_name("elsewhere"), writing, texts=60)
+    moved.load_state_dict(state)
+    assert draws(moved, 50) == draws(before, 50)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tasks": {"addition": 3.0, "same": 1.0}}, "tasks.addition was 2.0 in the checkpoint and is 3.0 now"),
+        ({"tasks": {"addition": 2.0}}, "tasks.same was 1.0 in the checkpoint and is absent now"),
+        ({"weight": 2.0}, "weight was 1.5"),
+        ({"train_on": "all"}, "train_on was 'replies' in the checkpoint and is 'all' now"),
+        ({"later_turns": 0.25}, "later_turns was 0.0"),
+        ({"keep_thinking": True}, "keep_thinking was False"),
+        ({"retold": ("same",)}, "retold was [] in the checkpoint and is ['same'] now"),
+    ],
+)
+def test_settings_that_have_changed_are_named(tmp_path, writing, changes, named):
+    state = json.loads(json.dumps(open_stage(tmp_path, writing).state_dict()))
+    with pytest.raises(
+        ValueError, match=re.escape(f"stage s, data[2]: {named}") + ".* Restore that until the stage is"
+    ):
+        open_stage(tmp_path, writing, **changes).load_state_dict(state)
+    open_stage(tmp_path, writing).load_state_dict(state)
+
+
+def test_a_checkpoint_of_before_settings_were_written_goes_on(tmp_path, writing):
+    source = open_stage(tmp_path, writing)
+    draws(source, 9)
+    state = source.state_dict()
+    state |= {name: {"tokens": entry["tokens"], "state": entry["state"]["position"]} for name, entry in state.items()}
+    other = open_stage(tmp_path, writing)
+    other.load_state_dict(json.loads(json.dumps(state)))
+    assert draws(other, 50) == draws(source, 50)
+
+
+def test_the_length_of_a_stage_is_one_of_its_settings(tmp_path, writing):
+    state = open_stage(tmp_path, writing).state_dict()
+    with pytest.raises(ValueError, match=r"stage s, data\[0\], \S+/text.jsonl: length was 97 .* is 98 now"):
+        open_stage(tmp_path, writing, length=98).load_state_dict(state)
 
 
 def test_a_mixture_keeps_its_shares_in_tokens_at_every_point():
@@ -237,7 +288,7 @@ def test_a_stage_mixes_files_and_tasks_in_their_shares(tmp_path, writing):
     total = sum(source.tokens.values())
     for name, share in {"data[0]": 0.6, "data[1]": 0.1, "data[2]": 0.3}.items():
         assert source.tokens[name] / total == pytest.approx(share, abs=0.01)
-    tasks = source.state_dict()["data[2]"]["state"]
+    tasks = source.state_dict()["data[2]"]["state"]["position"]
     assert tasks["addition"]["tokens"] / (2 * tasks["same"]["tokens"]) == pytest.approx(1.0, abs=0.01)
 
 

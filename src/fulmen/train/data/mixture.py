@@ -40,7 +40,10 @@ class Mixture:
         """Continue where `state_dict` was taken; ValueError if the sources are others now."""
         if state.keys() != self._sources.keys():
             changed = sorted(state.keys() ^ self._sources.keys())
-            raise ValueError(f"the checkpoint's data and the configuration's differ in {', '.join(changed)}")
+            raise ValueError(
+                f"the checkpoint's data and the configuration's differ in {', '.join(changed)}. Restore that, or begin "
+                "a new run in another folder"
+            )
         for name, source in self._sources.items():
             self.tokens[name] = state[name]["tokens"]
             source.load_state_dict(state[name]["state"])

@@ -1,5 +1,6 @@
 """A stage's `[[stage.data]]` tables to the one source that its samples come from."""
 
+import dataclasses
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from fulmen.tasks.task import Task
 from fulmen.train.configuration import DataSettings, StageTable, TaskData, VocabularyData
+from fulmen.train.data.configured import ConfiguredSource
 from fulmen.train.data.conversations import EarlierTurns
 from fulmen.train.data.files import Writing, read_files
 from fulmen.train.data.mixture import Mixture
@@ -41,7 +43,7 @@ def open_stages(
 def open_data(
     stage: StageTable, writing: Writing, tasks: Mapping[str, Callable[[], Task]], *, seed: int, cache: Path
 ) -> SampleSource:
-    """Open all data of a stage: a mixture by weight, counted in tokens.
+    """Open all data of a stage: a mixture by weight, counted in tokens, which goes on with the same settings only.
 
     Args:
         stage: its data, and the length that no sample exceeds.
@@ -67,7 +69,14 @@ def open_data(
         except ValueError as error:
             raise ValueError(f"{entry.path}: {error}") from error
 
-    return Mixture({f"data[{index}]": (opened(entry, index), entry.weight) for index, entry in enumerate(stage.data)})
+    def configured(entry: DataSettings, index: int) -> SampleSource:
+        settings = {"length": stage.length} | dataclasses.asdict(entry)
+        path = settings.pop("path", None)  # files may be moved: their contents tell whether they are the same
+        place = f"stage {stage.name}, data[{index}]" + (f", {path}" if path else "")
+        return ConfiguredSource(opened(entry, index), settings, place=place)
+
+    entries = enumerate(stage.data)
+    return Mixture({f"data[{index}]": (configured(entry, index), entry.weight) for index, entry in entries})
 
 
 def _open_tasks(

@@ -83,7 +83,7 @@ class StoredSource:
         if (state["store"], state["samples"]) != (self._store.key, self.num_samples):
             raise ValueError(
                 "the data is not what the checkpoint was trained on: files, tokenizer or length have changed. Restore "
-                "them, or begin a new run"
+                "them, or begin a new run in another folder"
             )
         self._drawn = state["drawn"]
 
