@@ -1,5 +1,6 @@
 """Runs: stages follow each other, a kill loses nothing, the guard goes back, and what is no number stops the run."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -131,6 +132,16 @@ def test_the_guard_gives_up_after_its_rollbacks(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(run, "supervised_loss", SpikingLoss({29, 41}))  # in step 8, and then in step 7
     with pytest.raises(TrainingError, match="tripped the guard after 1 rollbacks"):
         run_stages(CONFIG, [GUARDED], lambda _: CountingSource(), tmp_path, checkpoints=EVERY_STEP)
+
+
+def test_a_stage_shorter_than_the_window_is_guarded_in_its_second_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "supervised_loss", SpikingLoss({21}))  # in step 6
+    short = dataclasses.replace(GUARDED, tokens=6 * 128, guard=GuardSettings(threshold=20.0))
+    run_stages(CONFIG, [short], lambda _: CountingSource(), tmp_path, checkpoints=EVERY_STEP)
+    assert "step 6: gradient norm" in (tmp_path / "events.log").read_text()
+    assert "back to step 2, learning rate times 0.5" in (tmp_path / "events.log").read_text()
 
 
 def test_a_loss_that_is_no_number_stops_with_the_batch_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

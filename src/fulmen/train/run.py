@@ -116,7 +116,7 @@ class _StageLoop:
         self.packer = Packer(
             source, max_length=stage.length, max_tokens=stage.tokens_per_micro_batch, device=ranks.device
         )
-        self.guard = None if stage.guard is None else NormGuard(stage.guard)
+        self.guard = None if stage.guard is None else NormGuard(stage.guard, steps=stage.steps)
         self.stage, self.store, self.settings, self.log, self.ranks = stage, store, settings, log, ranks
         self.run_dir, self.first_step = run_dir, first_step
         self.step = first_step  # steps taken, those of the stages before included
@@ -226,7 +226,7 @@ class _StageLoop:
         rollbacks, tripped = guard.rollbacks + 1, self.step + 1
         if rollbacks > guard.settings.max_rollbacks:
             raise TrainingError(f"{what} after {guard.rollbacks} rollbacks: lower the learning rate or mend the data")
-        good = self.store.trusted(first_step=self.first_step, last_step=self.step - guard.settings.window)
+        good = self.store.trusted(first_step=self.first_step, last_step=self.step - guard.window)
         if good is None:
             raise TrainingError(f"{what}, and no checkpoint of the stage is left to return to")
         self._restore(good)

@@ -81,8 +81,8 @@ class GuardSettings:
     threshold: float = 10.0
     """Trips where the norm exceeds this multiple of the running median."""
     window: int = 64
-    """Steps of the running median; the guard sleeps until it has seen as many, and a checkpoint counts as good once
-    as many steps have followed it (if none has, the oldest of the stage is taken)."""
+    """Steps of the running median, at most half of the stage's; the guard sleeps until it has seen as many, and a
+    checkpoint counts as good once as many steps have followed it (if none has, the oldest of the stage is taken)."""
     slow_down: float = 0.5
     """Each trip multiplies the learning rate of the rest of the stage by this."""
     max_rollbacks: int = 3
