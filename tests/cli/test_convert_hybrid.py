@@ -74,6 +74,7 @@ def test_a_dense_folder_becomes_a_hybrid_that_answers(dense, data, tmp_path, opt
         (("--hybrid", "--experts", 2, "--experts-per-token", 3), "experts_per_token is 3"),
         (("--hybrid", "--experts-per-token", 2), "give --experts too"),
         (("--hybrid", "--to", "llama"), "the minimax_m1 layout"),
+        (("--on-broken", "skip"), "give --data too"),
     ],
 )
 def test_bad_options_are_named_before_anything_is_written(dense, data, tmp_path, options, message) -> None:
@@ -81,6 +82,15 @@ def test_bad_options_are_named_before_anything_is_written(dense, data, tmp_path,
     assert isinstance(result.exception, ValueError), result.output
     assert message in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_broken_lines_of_the_data_are_left_out_where_asked(dense, tmp_path) -> None:
+    (tmp_path / "text.jsonl").write_text(json.dumps({"text": "The quick brown fox. " * 60}) + '\n{"text"\n')
+    arguments = (dense, tmp_path / "hybrid", "--hybrid", "--tokens", 200, "--data", tmp_path / "text.jsonl")
+    assert "text.jsonl, line 2" in str(invoke(*arguments).exception)
+    result = invoke(*arguments, "--on-broken", "skip")
+    assert result.exit_code == 0, result.output
+    assert "left out 1 broken lines or files" in result.stderr
 
 
 def test_a_file_is_not_a_dense_folder(data, tmp_path) -> None:

@@ -33,18 +33,20 @@ def test_files_of_a_folder_are_read_in_order(tmp_path) -> None:
     assert read_documents(tmp_path / "a.txt") == ["first"]
 
 
-@pytest.mark.parametrize("line", ["{", '{"txt": "x"}', "[1]", '{"text": 3}'])
-def test_a_broken_line_is_named(tmp_path, line) -> None:
+@pytest.mark.parametrize("line", ["{", '{"txt": "x"}', "[1]", '{"text": 3}', '{"text": "\\ud800"}'])
+def test_a_broken_line_stops_or_is_left_out(tmp_path, line) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "good"}\n' + line)
-    with pytest.raises(ValueError, match=r"x\.jsonl, line 2"):
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 2: .*\. Mend it, or give --on-broken skip"):
         read_documents(tmp_path)
+    with pytest.warns(UserWarning, match=r"left out 1 broken lines or files: .*x\.jsonl, line 2"):
+        assert read_documents(tmp_path, on_broken="skip") == ["good"]
 
 
 def test_no_text_is_an_error(tmp_path) -> None:
     with pytest.raises(ValueError, match="holds no text"):
         read_documents(tmp_path)
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match=r"x\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"x\.txt: byte 0 is no UTF-8"):
         read_documents(tmp_path)
 
 

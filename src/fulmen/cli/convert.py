@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fulmen.catalog import resolve
-from fulmen.cli.hybrid import HybridOptions, convert_to_hybrid
+from fulmen.cli.hybrid import HybridOptions, OnBrokenOption, convert_to_hybrid
 
 if TYPE_CHECKING:
     from fulmen.config_formats import Family
@@ -26,8 +26,7 @@ def convert(
     ] = None,
     shard_gib: Annotated[float, typer.Option(min=0.001, help="Largest file of weights, in GiB.")] = 4.0,
     hybrid: Annotated[
-        bool,
-        typer.Option("--hybrid", help="Make a hybrid like MiniMax-M1 of a dense Llama, by distillation."),
+        bool, typer.Option("--hybrid", help="Make a hybrid like MiniMax-M1 of a dense Llama, by distillation.")
     ] = False,
     softmax_every: Annotated[
         int | None, typer.Option(min=1, help="Hybrid: every so many layers one keeps softmax attention. Default: 8.")
@@ -47,6 +46,7 @@ def convert(
         Path | None,
         typer.Option(exists=True, help="Hybrid: .txt and .jsonl files to learn from. Default: Python's documentation."),
     ] = None,
+    on_broken: OnBrokenOption = None,
 ) -> None:
     """Convert a GGUF file or a checkpoint folder to another layout or precision, or a dense model to a hybrid.
 
@@ -56,7 +56,7 @@ def convert(
         raise ValueError(f"{target} is there already: name a new folder, or remove it first")
     options = HybridOptions(
         softmax_every=softmax_every, keep_softmax=keep_softmax, experts=experts, experts_per_token=experts_per_token,
-        minutes=minutes, tokens=tokens, data=data,
+        minutes=minutes, tokens=tokens, data=data, on_broken=on_broken,
     )  # fmt: skip
     if options.given() and not hybrid:
         raise ValueError(f"{options.given()[0]} is about a hybrid: add --hybrid, or leave it out")

@@ -4,9 +4,12 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import typer
 from rich.console import Console
+
+from fulmen.cli.train import warnings_in_one_line
 
 if TYPE_CHECKING:
     from fulmen.config import ModelConfig
@@ -14,6 +17,10 @@ if TYPE_CHECKING:
     from fulmen.train.distillation_run import DistillationSettings
     from fulmen.train.plain_text import PlainText
 
+OnBrokenOption = Annotated[
+    Literal["stop", "skip"] | None,
+    typer.Option(help="Hybrid: what becomes of lines and files of --data that can't be read. Default: stop."),
+]
 _LENGTH, _HELD_OUT = 512, 4  # tokens of a sequence, and sequences that only perplexity sees
 
 
@@ -32,6 +39,7 @@ class HybridOptions:
     minutes: float | None = None
     tokens: int | None = None
     data: Path | None = None
+    on_broken: Literal["stop", "skip"] | None = None
 
     def __post_init__(self) -> None:
         for one, other in (("softmax_every", "keep_softmax"), ("minutes", "tokens")):
@@ -40,6 +48,8 @@ class HybridOptions:
                 raise ValueError(f"{names[0]} and {names[1]} say the same thing in two ways: give one of them")
         if self.experts_per_token is not None and self.experts is None:
             raise ValueError("--experts-per-token says how many of the experts a token passes: give --experts too")
+        if self.on_broken is not None and self.data is None:
+            raise ValueError("--on-broken says what to do about broken lines of your own files: give --data too")
         self.kept_layers()
 
     def given(self) -> list[str]:
@@ -77,8 +87,12 @@ def convert_to_hybrid(source: Path, target: Path, options: HybridOptions) -> Non
     settings = DistillationSettings(
         minutes=minutes, tokens=options.tokens, trainable="all" if config.num_experts else "attention"
     )
-    with Console(stderr=True).status("Reading model and text"):
-        documents = read_documents(options.data) if options.data else python_documentation()
+    with Console(stderr=True).status("Reading model and text"), warnings_in_one_line(shown=True):
+        documents = (
+            read_documents(options.data, on_broken=options.on_broken or "stop")
+            if options.data
+            else python_documentation()
+        )
         length = min(_LENGTH, config.max_context)
         text = PlainText.encode(documents, Tokenizer.load(source), length=length, held_out=_HELD_OUT, seed=0)
         teacher = load_checkpoint(source)

@@ -1,7 +1,6 @@
 """Plain text for distillation: documents from files, or the documentation inside Python, cut into equal sequences."""
 
 import ast
-import json
 import random
 import sysconfig
 import zlib
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 
 from fulmen.chat.tokenizer import Tokenizer
+from fulmen.train.configuration import OnBroken
+from fulmen.train.data.reading import Complaint, read_entries, text_of, warn_of
 
 _NOT_DOCUMENTATION = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"}
 
@@ -34,39 +35,22 @@ def _docstrings(file: Path) -> Iterator[str]:
             yield text
 
 
-def read_documents(path: Path) -> list[str]:
+def read_documents(path: Path, *, on_broken: OnBroken = "stop") -> list[str]:
     """The documents of a file or of all files below a folder: a .txt is one, a .jsonl has one in each line's `text`.
+
+    Broken lines and files stop the reading, or are counted in a warning.
 
     Raises:
         ValueError: there are none, or a line is broken; the message names the file and the line.
     """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    documents = [text for file in files for text in _documents_of(file) if text.strip()]
+    texts = [file for file in files if file.suffix in (".txt", ".jsonl")]
+    entries = list(read_entries(texts, text_of, on_broken=on_broken, to_skip="give --on-broken skip"))
+    documents = [entry for entry in entries if not isinstance(entry, Complaint) and entry.strip()]
     if not documents:
         raise ValueError(f"{path} holds no text: it must be a .txt or .jsonl file, or a folder of such files")
+    warn_of(path, [entry for entry in entries if isinstance(entry, Complaint)])
     return documents
-
-
-def _documents_of(file: Path) -> Iterator[str]:
-    if file.suffix not in (".txt", ".jsonl"):
-        return
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text: {error}") from error
-    if file.suffix == ".txt":
-        yield text
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            document = json.loads(line)["text"]
-        except (ValueError, LookupError, TypeError) as error:
-            raise ValueError(f'{file}, line {number}: expected an object like {{"text": "..."}}') from error
-        if not isinstance(document, str):
-            raise ValueError(f"{file}, line {number}: text is {document!r}, which is no string")
-        yield document
 
 
 class PlainText:

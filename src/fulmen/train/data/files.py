@@ -1,20 +1,18 @@
-"""Files of documents and conversations to tokens, line by line, with the file and line of whatever is broken."""
+"""Files of documents and conversations to tokens, which are kept for the next run."""
 
 import hashlib
-import json
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fulmen.chat.message import Message, ToolSpec, messages_from_openai, tools_from_openai
 from fulmen.chat.template import ChatTemplate
 from fulmen.chat.tokenizer import Tokenizer
 from fulmen.train.configuration import ChatData, TextData, TrainOn
+from fulmen.train.data.reading import json_object, read_entries, text_of, warn_of
 from fulmen.train.data.store import Document, TokenStore, open_store, write_store
 
 _FORM = "1"  # raised when the same files become other tokens
-_NAMED = 3  # complaints that a warning quotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +80,13 @@ def read_files(data: TextData | ChatData, writing: Writing, cache: Path) -> Toke
     folder = cache / _key(data, files, writing)
     store = open_store(folder)
     if store is None:
-        store = write_store(folder, _documents(data, files, writing), vocab_size=writing.tokenizer.vocab_size)
+        documents = read_entries(
+            files, partial(_read, data, writing), on_broken=data.on_broken, to_skip='set on_broken = "skip"'
+        )
+        store = write_store(folder, documents, vocab_size=writing.tokenizer.vocab_size)
     if not len(store.ends):
         raise ValueError(f"{data.path} has nothing to train on")
-    if store.skipped:
-        examples = "; ".join(store.skipped[:_NAMED]) + ("; ..." if len(store.skipped) > _NAMED else "")
-        warnings.warn(f"{data.path}: left out {len(store.skipped)} broken lines or files: {examples}", stacklevel=2)
+    warn_of(data.path, store.skipped)
     return store
 
 
@@ -121,47 +120,11 @@ def _key(data: TextData | ChatData, files: list[Path], writing: Writing) -> str:
     return digest.hexdigest()
 
 
-def _documents(data: TextData | ChatData, files: list[Path], writing: Writing) -> Iterator[Document | str]:
-    """Every document of the files, and a complaint for every broken one if these are to be skipped."""
-    for path in files:
-        for where, content in _contents(path):
-            try:
-                document = _read(data, content, writing, is_json=path.suffix == ".jsonl")
-            except (ValueError, RecursionError) as error:
-                complaint = f"{where}: {error}"
-                if data.on_broken == "stop":
-                    raise ValueError(f'{complaint}. Mend it, or set on_broken = "skip"') from error
-                yield complaint
-            else:
-                if document is not None:
-                    yield document
-
-
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines of a `.jsonl` file, blank ones left out, or the whole of another; each with a name of its place."""
-    if path.suffix != ".jsonl":
-        yield str(path), path.read_bytes()
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}, line {number}", line
-
-
-def _read(data: TextData | ChatData, content: bytes, writing: Writing, *, is_json: bool) -> Document | None:
+def _read(data: TextData | ChatData, writing: Writing, content: bytes, is_json: bool) -> Document | None:
     """One document; None for an empty text."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is no UTF-8") from error
-    if is_json:
-        line = json.loads(text)
-        if not isinstance(line, dict):
-            raise ValueError("the line must be a JSON object")
-        if isinstance(data, ChatData):
-            messages, tools = messages_from_openai(line.get("messages")), tools_from_openai(line.get("tools"))
-            return writing.conversation(messages, tools, data.train_on)
-        if not isinstance(line.get("text"), str):
-            raise ValueError("text must be a string" if "text" in line else "text is missing")
-        text = line["text"]
+    if isinstance(data, ChatData):
+        line = json_object(content)
+        messages, tools = messages_from_openai(line.get("messages")), tools_from_openai(line.get("tools"))
+        return writing.conversation(messages, tools, data.train_on)
+    text = text_of(content, is_json)
     return writing.document(text) if text else None
