@@ -1,6 +1,7 @@
 """Conversion learns: the start is measured, each layer comes near its teacher's, then the whole; and a run resumes."""
 
 import itertools
+import json
 from statistics import mean
 
 import pytest
@@ -18,6 +19,7 @@ from fulmen.train.distillation import (
     transfer_logits,
 )
 from fulmen.train.distillation_run import Distillation, DistillationSettings
+from fulmen.train.evidence import TrainingError
 from fulmen.train.hybridize import decoder_layers, hybrid_config, student_from, watch_attention
 from fulmen.train.plain_text import PlainText
 from fulmen.train.run_folder import METRICS
@@ -195,6 +197,20 @@ def test_a_run_trains_what_it_says_and_reports_both_stages(teacher, tmp_path) ->
     assert rates[0] == pytest.approx(DistillationSettings(tokens=1).attention_rate / 3)  # two steps of warmup
     assert max(rates[:10]) == rates[2]
     assert rates[9] < 0.2 * rates[2]
+
+
+@pytest.mark.parametrize(
+    ("rates", "stage"), [({"attention_rate": 1e30}, "attention"), ({"logits_rate": 1e30}, "logits")]
+)
+def test_a_loss_that_is_no_number_stops_with_the_batch_saved(teacher, tmp_path, rates, stage) -> None:
+    text = make_text()
+    with pytest.raises(TrainingError, match=rf"stage {stage}, step \d+: the loss is .*The batch is saved in") as error:
+        Distillation(teacher, make_student(teacher), text, settings(**rates), tmp_path).run()
+    [file] = tmp_path.glob("bad-batch-step-*-process-0.jsonl")
+    assert str(file) in str(error.value)
+    number = int(file.name.split("-")[3]) - 1
+    samples = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [sample["token_ids"] for sample in samples] == text.batch(number, 2).tolist()
 
 
 def test_a_run_in_minutes_ends_in_time(teacher, tmp_path) -> None:

@@ -17,9 +17,10 @@ from fulmen.model.weights import load_checkpoint
 from fulmen.runlog import read_metrics
 from fulmen.trace import TrainingSample
 from fulmen.train import run
+from fulmen.train.evidence import TrainingError
 from fulmen.train.losses import supervised_loss
 from fulmen.train.packing import PackedBatch
-from fulmen.train.run import TrainingError, run_stages
+from fulmen.train.run import run_stages
 from fulmen.train.run_folder import claimed
 from fulmen.train.settings import CheckpointSettings, GuardSettings, ScheduleSettings
 

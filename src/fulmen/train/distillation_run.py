@@ -13,10 +13,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
+from torch import Tensor
+
 from fulmen.config_formats import write_config
 from fulmen.model.decoder import Decoder
 from fulmen.parallel.ranks import Ranks
 from fulmen.runlog import RunLog, Stopwatch
+from fulmen.trace import TrainingSample
 from fulmen.train.checkpoints import CheckpointStore
 from fulmen.train.distillation import (
     attention_parameters,
@@ -25,6 +28,7 @@ from fulmen.train.distillation import (
     transfer_attention,
     transfer_logits,
 )
+from fulmen.train.evidence import not_finite
 from fulmen.train.plain_text import PlainText
 from fulmen.train.run_folder import METRICS, agree
 from fulmen.train.scoring import Scorer
@@ -108,7 +112,7 @@ class Distillation:
         report: Report = lambda done, words: None,
     ) -> None:
         self.teacher, self.student, self.text, self.settings = teacher, student, text, settings
-        self._report = report
+        self._folder, self._report = folder, report
         self._total = settings.tokens or (settings.minutes or 0.0) * 60  # tokens or seconds
         self._latest: dict[str, str] = {}
         self._every = checkpoints or CheckpointSettings(keep=1)
@@ -168,11 +172,9 @@ class Distillation:
             divergence, aux = transfer_logits(self.teacher, self.student, sequences, aux_loss_coef=coefficient)
             facts = {"loss": divergence, "aux_loss": aux}
         norm = trainer.clip_gradients()
-        if not math.isfinite(norm):
-            raise ValueError(
-                f"stage {at.stage}, step {at.step + 1}: the loss is {facts['loss']} and the norm of its gradient "
-                f"{norm}; a lower learning rate may help"
-            )
+        if not (math.isfinite(facts["loss"]) and math.isfinite(norm)):
+            what = f"the loss is {facts['loss']} and the norm of its gradient {norm}"
+            raise not_finite(what, _samples(sequences), self._folder, stage=at.stage, step=at.step + 1)
         rate = self.settings.learning_rate(at.stage, at.stage_step, done)
         trainer.step(rate)
         seconds = watch.seconds
@@ -211,3 +213,10 @@ class Distillation:
     def _evaluations(self, stage: Stage) -> int:
         """How many of the run's measurements fall into a stage, the last one at its end."""
         return max(1, round(self.settings.evaluations * self._budget(stage) / self._total))
+
+
+def _samples(sequences: Tensor) -> list[TrainingSample]:
+    """Sequences int64 [S, length] as samples, every token but the first a target."""
+    mask = (False, *[True] * (sequences.shape[1] - 1))
+    weights = tuple(map(float, mask))
+    return [TrainingSample(token_ids=tuple(ids), mask=mask, weights=weights) for ids in sequences.tolist()]

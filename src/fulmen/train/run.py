@@ -4,8 +4,6 @@ Whatever the next step depends on is in the newest checkpoint, so running the sa
 the losses are those of a run that was never interrupted, to the last bit.
 """
 
-import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,10 +19,11 @@ from fulmen.parallel.ranks import Ranks, joined
 from fulmen.parallel.sharding import gather, shard
 from fulmen.runlog import ProgressDisplay, RunLog, Stopwatch, progress
 from fulmen.train.checkpoints import Checkpoint, CheckpointStore
+from fulmen.train.evidence import TrainingError, not_finite
 from fulmen.train.growth import config_after, grow
 from fulmen.train.guard import NormGuard
 from fulmen.train.losses import supervised_loss
-from fulmen.train.packing import PackedBatch, Packer
+from fulmen.train.packing import Packer
 from fulmen.train.run_folder import METRICS, agree, claimed
 from fulmen.train.schedule import scale
 from fulmen.train.scoring import Scorer, set_forwards
@@ -34,10 +33,6 @@ from fulmen.train.trainer import NonFiniteError, Tally, Trainer
 
 _FREE_TO_CHANGE = ("initializer_range", "max_position_embeddings", "router_aux_loss_coef")
 """Facts of a model's config that may be others when a run goes on: they don't change what the weights mean."""
-
-
-class TrainingError(RuntimeError):
-    """A run cannot go on; the message says why and where to look."""
 
 
 def run_stages(
@@ -151,11 +146,9 @@ class _StageLoop:
                 mine = batches[self.ranks.rank :: self.ranks.world_size]
                 raise NonFiniteError(f"the loss is {tally.loss}, but the norm of its gradient {norm}", mine)
         except NonFiniteError as error:
-            file = self._keep_evidence(error.batches)
-            raise TrainingError(
-                f"stage {self.stage.name}, step {self.step + 1}: {error}. The batch is saved in {file}; a lower "
-                "learning rate or a longer warmup may help, if the data is sound"
-            ) from error
+            samples = [sample for batch in error.batches for sample in batch.samples]
+            step, rank = self.step + 1, self.ranks.rank
+            raise not_finite(str(error), samples, self.run_dir, stage=self.stage.name, step=step, rank=rank) from error
         if self.guard is not None and self.guard.trips(norm):
             self._evade(self.guard, norm)
             return None
@@ -235,13 +228,6 @@ class _StageLoop:
         if self.log is not None:
             self.log.rewind(good.step)
             self.log.note(f"{what}: back to step {good.step}, learning rate times {guard.slow_down:g}")
-
-    def _keep_evidence(self, batches: Sequence[PackedBatch]) -> Path:
-        """Write the samples of the batches as JSON lines, one per sequence."""
-        file = self.run_dir / f"bad-batch-step-{self.step + 1}-process-{self.ranks.rank}.jsonl"
-        samples = (sample for batch in batches for sample in batch.samples)
-        file.write_text("".join(json.dumps(dataclasses.asdict(s)) + "\n" for s in samples), encoding="utf-8")
-        return file
 
 
 def _begun_with(config: ModelConfig, seed: int) -> dict[str, Any]:
