@@ -127,6 +127,15 @@ def test_an_unknown_recipe_is_refused():
         recipe_text("sparc")
 
 
+def test_spark_meets_sessions_in_their_stages_only():
+    from fulmen.tasks.registry import TASKS
+
+    recipe = read_recipe("spark", Path("run"), task_names=TASKS)
+    with_sessions = {where for where, tasks in recipe.tasks().items() if "tool_sessions" in tasks}
+    stages = [i for i, stage in enumerate(recipe.stage) if stage.name.startswith("sessions")]
+    assert with_sessions == {"evaluation", *(f"stage[{i}].data[0]" for i in stages)}
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_packages_recipes_are_sound(name):
     from fulmen.tasks.registry import TASKS
