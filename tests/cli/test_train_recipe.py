@@ -71,7 +71,7 @@ tokens = 1500
 tokens_per_step = 512
 tokens_per_micro_batch = 256
 optimizer = { learning_rate = 1e-3 }
-data = [{ kind = "tasks", tasks = "every" }]
+data = [{ kind = "tasks", tasks = "every", weight = 3 }, { kind = "vocabulary" }]
 """
 
 
@@ -125,6 +125,7 @@ def test_the_card_tells_what_the_files_say(made):
     assert f"| Pages | MIT | {pages['origin']} | {pages['documents']} |" in card
     assert "Left out, as they could not be had where it was trained: absent." in card
     assert "| pretrain | 40.0% | pages |" in card
+    assert "| long | 25.0% | random words of the vocabulary, half to be compared, half to be repeated or" in card
     assert f"| long, 8 layers | 256 | {lines[-1]['tokens'] / 1e6:.2f} M | 3 |" in card
     deep = read_config_file(folder / "mini" / "config.json")
     shallow = deep.replace(layers=deep.layers[:4])

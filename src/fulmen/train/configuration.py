@@ -114,7 +114,8 @@ class TaskData:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyData:
-    """Random words from the whole vocabulary, to be repeated or looked up, without end (`train.data.vocabulary`).
+    """Random words from the whole vocabulary, half of them to be compared and half to be repeated or looked up, without
+    end (`train.data.vocabulary`).
 
     Example: `VocabularyData(weight=0.5)`.
     """

@@ -140,7 +140,7 @@ def _data(recipe: Recipe, corpora: Mapping[str, CorpusCard]) -> str:
                 tasks = ", ".join(f"{name} {weight / weights:.1%}" for name, weight in entry.tasks.items())
                 what = f"generated problems, trained on {entry.train_on}: {tasks}"
             elif isinstance(entry, VocabularyData):
-                what = "random words of the vocabulary, to be repeated or looked up"
+                what = "random words of the vocabulary, half to be compared, half to be repeated or looked up"
             else:
                 what = entry.path.stem
             shares.append((stage.name, f"{entry.weight / total:.1%}", what))
