@@ -1,4 +1,4 @@
-"""Tool calls: gold is gold, what is to be copied can be copied, and the test split's tools are new in every word."""
+"""Tool calls: gold is gold, what is to be copied can be copied, and tools of the test split have names of their own."""
 
 import json
 import re

@@ -12,7 +12,7 @@ from fulmen.tasks.wording import says
 
 
 class ToolCallTask:
-    """Requests with 1 to 5 tools at hand; the test split's tools share no name and no parameter with training."""
+    """Requests with 1 to 5 tools at hand; no tool or parameter of the test split is called as one in training."""
 
     name = "tool_calls"
 

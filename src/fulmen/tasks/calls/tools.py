@@ -1,7 +1,8 @@
 """Tools without end: some of several dozen everyday families, most put together from a deed, a thing and parameters.
 
-The two splits share no tool, no deed or thing in a tool's name and no parameter: words are divided by their hash, and
-the families of either split keep their words to themselves.
+The two splits share no whole name of a tool or of a parameter. Deeds, things and labels are divided by their hash, and
+none is drawn that stands in a family of the other split. Single words are in names of both: `find` and `order` of
+families, `code` and `date` of parameters, and what is put before these, such as `new`.
 """
 
 import random
