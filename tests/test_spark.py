@@ -62,6 +62,16 @@ def test_the_engine_and_the_trainer_agree(monkeypatch, runs_natively):
         ("calculator", 40, 0.85),
         ("recall_1k", 30, 0.85),
         ("gym_aiw", 20, 0.9),
+        ("tool_calls", 24, 0.25),
+        ("gym_chain_sum", 8, 0.6),
+        ("gym_complex_arithmetic", 8, 0.5),
+        ("gym_gcd", 8, 0.5),
+        ("gym_prime_factorization", 8, 0.6),
+        ("gym_products", 8, 0.7),
+        ("gym_simple_geometry", 8, 0.7),
+        ("gym_syllogism", 8, 0.5),
+        ("gym_time_intervals", 8, 0.6),
+        ("gym_word_sequence_reversal", 8, 0.6),
     ],
 )
 def test_it_does_on_a_few_problems_what_the_card_says_of_many(policy, task, count, least):
