@@ -27,6 +27,7 @@ from fulmen.train.data.files import Writing
 from fulmen.train.packing import PackedBatch
 from fulmen.train.scoring import Scorer
 
+TASKS = ("addition", "comparison", "gym_products")
 RECIPE = """
 [recipe]
 name = "mini"
@@ -108,7 +109,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         patch.setattr(corpora, "corpus_sources", lambda: sources)
-        patch.setattr(registry, "TASKS", {name: registry.TASKS[name] for name in ("addition", "comparison")})
+        patch.setattr(registry, "TASKS", {name: registry.TASKS[name] for name in TASKS})
         output = run(folder / "mini.toml", "--folder", folder / "run")
         assert output.splitlines()[-1] == str(folder / "run" / "mini")
         yield folder / "mini.toml", folder / "run"
@@ -142,10 +143,11 @@ def test_the_card_tells_what_the_files_say(made):
     read = lines[len(lines) - 4]["tokens"]
     assert f"| {training_flops(shallow, 128, read):.2e} |\n| long" in card
     results = json.loads((folder / "evaluation.json").read_text())["tasks"]
-    assert [result["task"] for result in results] == ["addition", "comparison"]
+    assert tuple(result["task"] for result in results) == TASKS
     assert all(f"| {result['task']} | {result['mean']:.1%} +- " in card for result in results)
     assert RECIPE.strip() in card
-    assert "generated problems of 2 tasks" in card
+    assert "Easier than reasoning-gym's defaults: gym_products (max_digits 2)." in card
+    assert "generated problems of 3 tasks" in card
     assert (folder / "mini" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 

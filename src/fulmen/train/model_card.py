@@ -10,6 +10,7 @@ from typing import Any
 
 from fulmen.config import ModelConfig
 from fulmen.config_formats import read_config_file
+from fulmen.tasks.gym import EASED
 from fulmen.train.configuration import StageTable, TaskData, VocabularyData
 from fulmen.train.corpora import CorpusCard
 from fulmen.train.cost import count_parameters, training_flops
@@ -187,10 +188,12 @@ def _scores(evaluation: Mapping[str, Any]) -> str:
         )
         for result in evaluation["tasks"]
     ]
+    eased = [f"{task} ({EASED[task]})" for task, *_ in rows if task in EASED]
+    note = f"\nEasier than reasoning-gym's defaults: {', '.join(eased)}.\n" if eased else ""
     return (
         f"## Scores\n\nHeld-out problems with seed {settings['seed']}, answered {how} by {evaluation['label']}; the "
         f"error is the standard error of the mean.\n\n"
-        f"{_table(('task', 'score', 'fully right', 'n', 'tokens', 'parts'), rows)}"
+        f"{_table(('task', 'score', 'fully right', 'n', 'tokens', 'parts'), rows)}{note}"
     )
 
 

@@ -79,3 +79,8 @@ def _constructor(task: GymTask) -> Callable[[], GymTask]:
 
 TASKS: Mapping[str, Callable[[], GymTask]] = {task.name: _constructor(task) for task in _TASKS}
 """Names to constructors."""
+
+EASED: Mapping[str, str] = {
+    task.name: ", ".join(f"{option} {value}" for option, value in task.config.items()) for task in _TASKS if task.config
+}
+"""Of the tasks that are easier than reasoning-gym's defaults, what differs."""
