@@ -1,16 +1,22 @@
 """The search agent over HTTP: plan, searches, and answers whose citations are checked."""
 
+import asyncio
 import json
+import sys
 
 import pytest
 from scripted_endpoint import Say, call
 
+from fulmen.agents.endpoint_model import EndpointModel
+from fulmen.agents.loop import Run
 from fulmen.agents.passage_search import passage_search
 from fulmen.agents.records import Source
 from fulmen.agents.search_agent import SearchAgent, citations, cited_sources
 from fulmen.tools.documents import DocumentIndex
 from fulmen.tools.file_root import FileRoot
 from fulmen.tools.function import tool_from_function
+from fulmen.tools.mcp_client import McpConnection
+from fulmen.tools.mcp_endpoint import McpEndpoint
 from fulmen.tools.registry import ToolRegistry
 
 SEARCH = call("search_documents", query="port of the server")
@@ -121,6 +127,10 @@ def test_a_passage_keeps_its_number_through_all_searches(endpoint, ask):
     [
         ({"results": [{"title": "A", "url": "http://a", "snippet": "one"}, {"url": "http://b", "text": "two"}]},
          ["http://a", "http://b"]),
+        ({"images": [], "results": [{"url": "http://a", "text": "one"}]}, ["http://a"]),
+        ({"images": ["x"], "news": [{"url": "http://a", "text": "one"}], "web": [{"url": "http://b", "text": "two"}]},
+         ["http://a", "http://b"]),
+        ({"results": [{"tags": [], "weather": "fine"}], "images": []}, ["web_search"]),
         ([{"content": "one", "source": "a.txt"}], ["a.txt"]),
         ("Some text\n\n[2] and more.", ["web_search"]),
         ({"weather": "fine", "rain": 0}, ["web_search"]),
@@ -139,6 +149,68 @@ def test_any_search_tool_will_do(endpoint, ask, result, places):
     assert [source.place for source in run.state.sources] == places
     assert ended.outcome == "answered"
     assert endpoint.results()[0].startswith("[1] (")
+
+
+MCP_SERVER = """
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("web")
+
+
+@server.tool(annotations={"readOnlyHint": True})
+def hits(query: str) -> list[dict[str, str]]:
+    return [{"url": f"http://{name}", "snippet": f"{query} by {name}"} for name in "ab"]
+
+
+@server.tool(annotations={"readOnlyHint": True})
+def one_hit(query: str) -> list[dict[str, str]]:
+    return [{"url": "http://c", "snippet": query}]
+
+
+@server.tool(annotations={"readOnlyHint": True})
+def words(query: str) -> list[str]:
+    return ["one", "2"]
+
+
+@server.tool(annotations={"readOnlyHint": True})
+def pages(query: str) -> dict[str, list[dict[str, str]]]:
+    return {"images": [], "pages": [{"url": "http://d", "text": query}]}
+
+
+server.run("stdio")
+"""
+
+
+def test_every_hit_of_an_mcp_server_can_be_cited(endpoint, tmp_path):
+    (tmp_path / "web.py").write_text(MCP_SERVER)
+    names = ("hits", "one_hit", "words", "pages")
+    endpoint.say(Say(calls=tuple(call(name, query="rain") for name in names)), "Rain [2].")
+
+    async def work():
+        registry = ToolRegistry()
+        web = McpEndpoint(name="web", command=(sys.executable, str(tmp_path / "web.py")))
+        async with McpConnection(web) as connection:
+            await connection.attach(registry)
+            model = await EndpointModel.connect(endpoint.address)
+            agent = SearchAgent(search_tools=names, plan=False)
+            run = Run.start("Which weather?", agent=agent, model=model, tools=registry)
+            ended = await run.finish()
+            await model.close()
+        return run.state.sources, ended
+
+    sources, ended = asyncio.run(work())
+    assert ended.outcome == "answered"
+    assert [(source.place, source.text) for source in cited_sources(ended.answer, sources)] == [
+        ("http://b", "rain by b")
+    ]
+    assert [(source.place, source.text) for source in sources] == [
+        ("http://a", "rain by a"),
+        ("http://b", "rain by b"),
+        ("http://c", "rain"),
+        ("words", "one"),
+        ("words", "2"),
+        ("http://d", "rain"),
+    ]
 
 
 def test_failures_and_other_tools_bring_no_passages(endpoint, ask, documents, tools):

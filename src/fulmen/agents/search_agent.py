@@ -134,13 +134,22 @@ def _passages(content: str) -> list[tuple[str, str]]:
 
 def _read_passages(value: Any) -> list[tuple[str, str]]:
     if isinstance(value, Mapping):
-        text = next((value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)), None)
+        text = _text_of(value)
         if text is not None:
             return [(next((str(value[key]) for key in _PLACE_KEYS if value.get(key)), ""), text.strip())]
-        lists = [child for child in value.values() if isinstance(child, list)]
-        if len(lists) == 1:  # {"results": [...]} under whatever name
+        lists = [child for child in value.values() if isinstance(child, list) and child]
+        # {"results": [...]} under whatever name; beside it there may be lists of pictures, or of further questions.
+        if found := [child for child in lists if any(map(_text_of, child))]:
+            return [passage for child in found for passage in _read_passages(child)]
+        if len(lists) == 1:
             return _read_passages(lists[0])
         return [("", json.dumps(value, ensure_ascii=False))]
     if isinstance(value, list):
         return [passage for child in value for passage in _read_passages(child)]
     return [("", str(value))]
+
+
+def _text_of(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return None
+    return next((value[key] for key in _TEXT_KEYS if isinstance(value.get(key), str)), None)

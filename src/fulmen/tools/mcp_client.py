@@ -239,11 +239,22 @@ def _as_text(result: CallToolResult) -> str:
     return "\n".join(map(_block_as_text, result.content)) or as_text(None)
 
 
-def _repeats(content: Sequence[ContentBlock], structured: object) -> bool:
-    match content:
-        case [TextContent(text=text)]:
-            with suppress(ValueError, RecursionError):
-                return bool(json.loads(text) == structured)
+def _repeats(content: Sequence[ContentBlock], structured: Any) -> bool:
+    """Whether the texts say what the structure says: one says all, or each says an item of the only list in it."""
+    texts = [block.text for block in content if isinstance(block, TextContent)]
+    if len(texts) < len(content):
+        return False
+    match list(structured.values()) if isinstance(structured, Mapping) else [structured]:
+        case [list(items)] if len(items) == len(texts) and all(map(_says, texts, items)):
+            return True
+    return len(texts) == 1 and _says(texts[0], structured)
+
+
+def _says(text: str, value: object) -> bool:
+    if text == value:
+        return True
+    with suppress(ValueError, RecursionError):
+        return bool(json.loads(text) == value)
     return False
 
 
