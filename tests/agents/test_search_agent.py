@@ -151,6 +151,18 @@ def test_any_search_tool_will_do(endpoint, ask, result, places):
     assert endpoint.results()[0].startswith("[1] (")
 
 
+def test_long_hits_keep_their_places(endpoint, ask):
+    def web_search(query: str) -> list[dict[str, str]]:
+        """Search the web."""
+        return [{"url": f"http://{name}", "text": name * 15_000} for name in "abcde"]
+
+    endpoint.say(Say(calls=(call("web_search", query="x"),)), "So it is [5].")
+    run, ended = ask(plan=False, registry=ToolRegistry([tool_from_function(web_search)]), tools=("web_search",))
+    assert ended.outcome == "answered"
+    assert [source.place for source in run.state.sources] == [f"http://{name}" for name in "abcde"]
+    assert len(endpoint.results()[0]) > 10_000
+
+
 MCP_SERVER = """
 from mcp.server.mcpserver import MCPServer
 

@@ -57,7 +57,7 @@ class ToolRegistry:
         Args:
             tools: see `add`.
             timeout: seconds for a call of a tool that has no limit of its own.
-            max_result_tokens: a longer result is cut in its middle.
+            max_result_tokens: a longer result is cut in its middle; JSON stays JSON, with shorter texts and lists.
             count_tokens: the model's own count; three bytes count as a token without it.
             max_parallel: so many calls run at once; the others wait.
         """
