@@ -158,6 +158,23 @@ while True: pass
 """,
         expect=ended_by(Limit.CPU),
     ),
+    "hides the CPU time of its children": Attack(
+        source="""
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+burnt = 0.0
+while burnt < 3 * host["cpu_seconds"]:
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        while time.process_time() < 0.01:
+            pass
+        os.write(theirs, str(time.process_time()).encode())
+        os._exit(0)
+    burnt += float(os.read(ours, 100))
+    os.close(ours), os.close(theirs)
+escaped(burnt, "seconds")
+""",
+        expect=ended_by(Limit.CPU),
+    ),
     "sleeps for ever": Attack(
         source="signal.pthread_sigmask(signal.SIG_SETMASK, set(signal.Signals)); time.sleep(10**6)",
         expect=ended_by(Limit.WALL),

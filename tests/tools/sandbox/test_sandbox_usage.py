@@ -1,8 +1,10 @@
 """Usage of a tree of processes, measured on processes of our own."""
 
 import os
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -39,6 +41,45 @@ def test_children_and_threads_count() -> None:
         assert UsageWatch(program.pid, None, [], SandboxLimits(cpu_seconds=0.001)).exceeded() is Limit.CPU
         assert UsageWatch(program.pid, None, [], SandboxLimits()).exceeded() is None
         program.communicate("")
+
+
+# Children that each use CPU_SECONDS, one after the other; their sum is printed.
+CHILDREN = """
+import os, signal, sys, time
+count, seconds = int(sys.argv[1]), float(sys.argv[2])
+if sys.argv[3] == "hidden":
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+used = 0.0
+for _ in range(count):
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        while time.process_time() < seconds:
+            pass
+        os.write(theirs, str(time.process_time()).encode())
+        os._exit(0)
+    used += float(os.read(ours, 100))
+    os.close(ours), os.close(theirs)
+    if sys.argv[3] == "waited for":
+        os.waitpid(child, 0)
+print(used + time.process_time())
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.004, 0.03, 0.4])
+@pytest.mark.parametrize("how", ["hidden", "waited for"])
+def test_children_count_though_nobody_waits_for_them(how: str, seconds: float) -> None:
+    command = [sys.executable, "-c", CHILDREN, str(int(2 / seconds)), str(seconds), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        watch = UsageWatch(program.pid, None, [], SandboxLimits(cpu_seconds=1000))
+        while program.poll() is None:
+            assert watch.exceeded() is None
+            time.sleep(random.uniform(0.05, 0.15))
+        assert program.stdout is not None
+        used = float(program.stdout.read())
+    assert watch.cpu_seconds > used * (0.4 if how == "hidden" else 0.8)
+    if how == "waited for":
+        assert watch.cpu_seconds < used * 1.5 + 0.2  # where others use the machine, too
 
 
 def test_a_process_that_is_gone_uses_nothing() -> None:

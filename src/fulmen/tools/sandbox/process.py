@@ -13,6 +13,7 @@ import contextlib
 import errno
 import json
 import os
+import random
 import signal
 import time
 from types import TracebackType
@@ -211,7 +212,8 @@ class SandboxProcess:
             if limit is not None:
                 self._end(limit)
             else:
-                await asyncio.sleep(min(WATCH_SECONDS, left))
+                # At moments that a program can't foresee, or it would hide between them.
+                await asyncio.sleep(min(WATCH_SECONDS * random.uniform(0.5, 1.5), left))
 
     def _end(self, limit: Limit) -> None:
         """End the job for exceeding `limit`; the first limit counts."""
