@@ -197,6 +197,21 @@ def test_tools_of_an_mcp_server(endpoint, agent, marks):
     assert (count(folder, "count"), count(folder, "launch")) == (1, 0)
 
 
+def test_passages_of_several_folders_can_be_cited(endpoint, agent, tmp_path):
+    words = []
+    for name in ("letters", "notes", "rules"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "post.md").write_text(f"The post of {name} comes at nine.\n")
+        words += ["--tools", f"documents:{tmp_path / name}"]
+    names = ("search_documents", "notes_search_documents", "rules_search_documents")
+    endpoint.say(Say(calls=tuple(call(name, query="post") for name in names)), "At nine [1] [2] [3].")
+    result = agent("When?", "--agent", "search", "--no-plan", *words)
+    assert result.exit_code == 0, result.stderr
+    passages = [text.partition("] ") for text in endpoint.results()]
+    assert {number for number, _, _ in passages} == {"[1", "[2", "[3"}  # in the order of their coming
+    assert passages[2][2] == "(rules: post.md:1) The post of rules comes at nine."
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

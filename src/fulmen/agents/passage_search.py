@@ -11,8 +11,13 @@ from fulmen.tools.tool import Tool
 SEARCH_DOCUMENTS = "search_documents"
 
 
-def passage_search(index: DocumentIndex) -> Tool:
-    """Make the tool `search_documents`, whose result is a list of `{"place": "guide.md:3-9", "text": ...}`."""
+def passage_search(index: DocumentIndex, *, folder: str = "") -> Tool:
+    """Make the tool `search_documents`, whose result is a list of `{"place": "guide.md:3-9", "text": ...}`.
+
+    Args:
+        index: what is searched.
+        folder: its name, for places to tell it from other folders by, as in "notes: guide.md:3-9".
+    """
 
     def search_documents(query: str, count: Annotated[int, Field(ge=1, le=10)] = 3) -> list[dict[str, str]]:
         """Search the documents.
@@ -23,7 +28,7 @@ def passage_search(index: DocumentIndex) -> Tool:
         """
         return [
             {
-                "place": passage.citation,
+                "place": f"{folder}: {passage.citation}" if folder else passage.citation,
                 "text": f"{passage.heading}: {passage.text}" if passage.heading else passage.text,
             }
             for passage in index.search(query, count=count)

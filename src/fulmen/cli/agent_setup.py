@@ -37,7 +37,7 @@ class AgentSetup:
     plan: bool = True
     """Whether the search agent plans first."""
     tools: tuple[str, ...] = ()
-    """Words for `tools.builtin.builtin_tools`."""
+    """Words for `tools.builtin.tools_of_words`."""
     mcp: tuple[str, ...] = ()
     search_tool: tuple[str, ...] = ()
     openapi: str | None = None
@@ -110,7 +110,8 @@ def make_agent(setup: AgentSetup) -> "Agent":
     if setup.agent == "search":
         from fulmen.agents.passage_search import SEARCH_DOCUMENTS
 
-        local = (SEARCH_DOCUMENTS,) if any(word.startswith("documents:") for word in setup.tools) else ()
+        # Of a second folder it is `notes_search_documents`.
+        local = [tool.name for tool in _builtin(setup) if tool.name.endswith(SEARCH_DOCUMENTS)]
         options |= {"search_tools": tuple(dict.fromkeys((*local, *setup.search_tool))), "plan": setup.plan}
         if not options["search_tools"]:
             raise ValueError(
@@ -172,9 +173,8 @@ async def _registry(setup: AgentSetup, stack: AsyncExitStack, count_tokens: "Cou
     from fulmen.tools.registry import ToolRegistry
 
     registry = ToolRegistry(count_tokens=count_tokens)
-    for word in setup.tools:
-        for tool in _builtin(word, setup.agent):
-            registry.add(tool, source=word.partition(":")[0])
+    for tool in _builtin(setup):
+        registry.add(tool)
     for text in setup.mcp:
         from fulmen.tools.mcp_client import McpConnection
         from fulmen.tools.mcp_endpoint import endpoint_from_text, endpoints_from_file
@@ -190,19 +190,24 @@ async def _registry(setup: AgentSetup, stack: AsyncExitStack, count_tokens: "Cou
     return registry
 
 
-def _builtin(word: str, agent: str) -> "tuple[Tool, ...]":
+def _builtin(setup: AgentSetup) -> "tuple[Tool, ...]":
     """The search agent searches documents for passages that it can cite one by one."""
-    from fulmen.tools.builtin import builtin_tools
-
-    tools = builtin_tools(word)
-    if agent != "search" or not word.startswith("documents:"):
-        return tools
     from fulmen.agents.passage_search import SEARCH_DOCUMENTS, passage_search
+    from fulmen.tools.builtin import builtin_tools, folder_names, tools_of_words
     from fulmen.tools.documents import DocumentIndex
     from fulmen.tools.file_root import FileRoot
 
-    index = DocumentIndex(FileRoot(word.partition(":")[2]))
-    return (passage_search(index), *(tool for tool in tools if tool.name != SEARCH_DOCUMENTS))
+    folders = folder_names(word for word in setup.tools if word.startswith("documents:"))
+
+    def make(word: str) -> "tuple[Tool, ...]":
+        tools = builtin_tools(word)
+        if setup.agent != "search" or word not in folders:
+            return tools
+        folder = folders[word] if len(set(folders.values())) > 1 else ""
+        search = passage_search(DocumentIndex(FileRoot(word.partition(":")[2])), folder=folder)
+        return (search, *(tool for tool in tools if tool.name != SEARCH_DOCUMENTS))
+
+    return tools_of_words(setup.tools, make)
 
 
 def _api_tools(setup: AgentSetup, path: str, stack: AsyncExitStack) -> "tuple[Tool, ...]":

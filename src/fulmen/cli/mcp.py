@@ -65,7 +65,7 @@ def serve(
     Example: fulmen mcp serve --tools calculator --tools documents:handbook --model spark
     """
     try:
-        from fulmen.tools.builtin import builtin_tools
+        from fulmen.tools.builtin import tools_of_words
         from fulmen.tools.chat_tool import ask_endpoint, chat_tool
         from fulmen.tools.mcp_server import mcp_server, serve_stdio
         from fulmen.tools.registry import ToolRegistry
@@ -80,9 +80,8 @@ def serve(
         option = idle[0].replace("_", "-")
         raise ValueError(f"--{option} needs --http; without it, tools are offered on stdin and stdout")
     registry = ToolRegistry()
-    for word in tools or ():
-        for tool in builtin_tools(word):
-            registry.add(tool, source=word.partition(":")[0])
+    for tool in tools_of_words(tools or ()):
+        registry.add(tool)
     with ExitStack() as stack:
         if model is not None and endpoint is not None:
             registry.add(chat_tool(ask_endpoint(endpoint, model, api_key=api_key), model))
