@@ -244,6 +244,29 @@ def test_a_name_may_be_typed_while_a_reply_goes_on(visit, say, served):
     expect(visit.page.get_by_role("heading", level=1)).to_have_text("The second name")
 
 
+@pytest.mark.parametrize("by_key", [False, True])
+def test_an_edited_message_waits_for_the_reply_that_is_written(visit, say, served, by_key):
+    say("Hello.", Script(text="Begun and ended.", holds_behind="Begun"), "So be it.")
+    visit.ask("The first words")
+    visit.page.get_by_role("button", name="Edit the message").click()
+    message = visit.page.get_by_role("textbox", name="Your message")
+    message.fill("Other words")
+    visit.say("Meanwhile")
+    expect(visit.replies.last.locator(".prose")).to_have_text("Begun")
+    send = visit.page.get_by_role("button", name="Send", exact=True)
+    expect(send).to_be_disabled()
+    message.press("Enter")
+    expect(message).to_have_value("Other words")
+    served.service.go_on.set()
+    expect(send).to_be_enabled()
+    if by_key:
+        message.press("Enter")
+    else:
+        send.click()
+    expect(visit.replies).to_have_text(re.compile("So be it."))
+    assert "Other words" in served.service.prompts()[2]
+
+
 def test_a_message_may_be_edited_while_another_tab_saves(visit, say):
     say("Hello.")
     visit.ask("The first name")

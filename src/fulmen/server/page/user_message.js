@@ -26,6 +26,7 @@ function Editor({ session, node, onClose }) {
     field.current.setSelectionRange(node.content.length, node.content.length);
   }, []);
   const send = () => {
+    if (session.isRunning) return; // the field stays open with its text until this reply has ended
     const content = field.current.value.trim();
     onClose();
     focusMessage();
@@ -45,6 +46,6 @@ function Editor({ session, node, onClose }) {
   return html`<article class="editor" aria-label="You, edited">
     <textarea ref=${field} rows="3" aria-label="Your message" defaultValue=${node.content} onKeyDown=${keys} />
     <footer><button type="button" class="button" onClick=${cancel}>Cancel</button>
-      <button type="button" class="button primary" onClick=${send}>Send</button></footer>
+      <button type="button" class="button primary" disabled=${session.isRunning} onClick=${send}>Send</button></footer>
   </article>`;
 }
