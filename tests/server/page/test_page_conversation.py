@@ -62,6 +62,22 @@ def test_thinking_and_a_tool_call(visit, say, served):
     assert "no data" in served.service.prompts()[2]
 
 
+@pytest.mark.parametrize(
+    ("result", "is_json"),
+    [('{"degrees": 9}', True), (' ["cold", "wet"]', True), ("[things.md:1-7] On the 9th of May", False), ("{9", False)],
+)
+def test_a_result_is_coloured_as_json_if_it_is_json(visit, say, result, is_json):
+    say(Script(text=THINKS), "Fine.")
+    set_tools(visit)
+    card = visit.ask("How warm is it in Bergen?").get_by_role("region", name="Call of get_weather")
+    field = card.get_by_label("Result of get_weather")
+    field.fill(result)
+    field.press("Control+Enter")
+    shown = card.get_by_role("region", name="Result")
+    expect(shown).to_have_text(result)
+    assert (shown.locator("[class^=hljs]").count() > 0) == is_json
+
+
 def test_two_calls_are_answered_together_and_may_be_passed_over(visit, say, served):
     say(f"<tool_calls>\n{CALL}\n{CALL}\n</tool_calls>", "Fine.")
     set_tools(visit)

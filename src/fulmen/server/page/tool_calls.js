@@ -62,6 +62,13 @@ function sendByKey(event) {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.target.form.requestSubmit();
 }
 
+/** What begins like JSON may be a passage with its place: [things.md:1-7]. */
 function kind(result) {
-  return /^\s*[[{]/.test(result) ? "json" : "text";
+  if (!/^\s*[[{]/.test(result)) return "text";
+  try {
+    JSON.parse(result);
+    return "json";
+  } catch {
+    return "text";
+  }
 }
