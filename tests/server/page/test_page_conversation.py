@@ -411,6 +411,24 @@ def test_by_keyboard_alone(visit, say, served):
     expect(visit.replies).to_contain_text("You stopped this reply.")
 
 
+def test_a_tool_is_answered_by_keyboard_alone(visit, say, served):
+    page, keyboard = visit.page, visit.page.keyboard
+    say(Script(text=THINKS), "It is 9 degrees.")
+    set_tools(visit)
+    visit.say("How warm is it in Bergen?")
+    field = page.get_by_label("Result of get_weather")
+    expect(field).to_be_visible()
+    assert "Result of get_weather" in focused_names(page, 40)
+    field.focus()
+    keyboard.type("9 degrees")
+    keyboard.press("Enter")
+    keyboard.type("and rain")
+    keyboard.press("Control+Enter")
+    expect(visit.replies.nth(1)).to_contain_text("It is 9 degrees.")
+    expect(visit.field).to_be_focused()
+    assert "9 degrees\nand rain" in served.service.prompts()[1]
+
+
 def focused_names(page, steps):
     """Names of what takes the focus as Tab is pressed."""
     script = "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent.trim()"
