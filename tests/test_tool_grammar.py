@@ -94,11 +94,39 @@ def draw_object(rng, depth):
         schema["additionalProperties"] = draw_schema(rng, depth - 1)
     elif more < 3:
         schema["additionalProperties"] = False
+    if rng.random() < 0.2:
+        schema["patternProperties"] = {"^p_": draw_schema(rng, depth - 1)}
+    if rng.random() < 0.2:
+        draw_count(rng, schema)
     return schema
 
 
+def draw_count(rng, schema):
+    """Bounds on the number of properties, where a grammar can hold them."""
+    required, named = len(schema["required"]), len(schema["properties"])
+    if schema.get("additionalProperties") is False and "patternProperties" not in schema:
+        schema |= {"minProperties": rng.randint(0, required), "maxProperties": named}
+        if named and not required:
+            schema[rng.choice(["minProperties", "maxProperties"])] = 1
+    elif required == named:
+        schema |= {"minProperties": rng.randint(0, required + 1), "maxProperties": required + rng.randint(1, 3)}
+
+
+def draw_combined(rng, depth):
+    kind = rng.randrange(4)
+    if kind == 0:
+        return {"allOf": [{"type": "integer", "minimum": rng.randint(-9, 9)}, {"maximum": 100, "multipleOf": 5}]}
+    if kind == 1:
+        parts = [{"type": "object", "properties": {name: draw_string(rng)}, "required": [name]} for name in "ab"]
+        return {"allOf": parts}
+    if kind == 2:
+        return {"oneOf": [draw_number(rng), {"type": ["string", "null"]}, draw_array(rng, depth)]}
+    kinds = [{"properties": {"kind": {"const": name}, "x": draw_schema(rng, depth - 1)}} for name in "ab"]
+    return {"oneOf": [{"type": "object", "required": ["kind"], **one} for one in kinds]}
+
+
 def draw_schema(rng, depth):
-    kind = rng.randrange(10 if depth > 0 else 5)
+    kind = rng.randrange(11 if depth > 0 else 5)
     if kind < 2:
         return draw_string(rng)
     if kind == 2:
@@ -113,6 +141,8 @@ def draw_schema(rng, depth):
         return draw_array(rng, depth)
     if kind == 8:
         return {"anyOf": [draw_schema(rng, depth - 1) for _ in range(rng.randint(2, 3))]}
+    if kind == 9:
+        return draw_combined(rng, depth)
     return {"$ref": "#/$defs/tree"}
 
 
@@ -169,3 +199,63 @@ def test_a_feature_that_no_grammar_expresses_is_refused_by_name_where_calls_must
     with pytest.raises(ValueError, match=rf"tools\[0\].parameters.properties.x.{feature} is not supported"):
         tool_grammar([ToolSpec(name="tool", parameters=schema, strict=True)])
     assert tool_grammar([ToolSpec(name="tool", parameters=schema)]) is not None
+
+
+INTEGER = {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword"),
+    [
+        ({"additionalProperties": INTEGER, "minProperties": 2}, "minProperties"),
+        ({"minProperties": 2}, "minProperties"),
+        (
+            {"patternProperties": {"^[ab]$": INTEGER}, "additionalProperties": False, "minProperties": 2},
+            "minProperties",
+        ),
+        ({"properties": {"a": INTEGER}, "maxProperties": 2, "additionalProperties": INTEGER}, "maxProperties"),
+        (
+            {"properties": {"a": {}, "b": {}, "c": {}}, "additionalProperties": False, "minProperties": 2},
+            "minProperties",
+        ),
+        ({"oneOf": [INTEGER, {"type": "number"}]}, "oneOf"),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, "oneOf"),
+        ({"oneOf": [{"$ref": "#"}, True]}, "oneOf"),
+    ],
+)
+def test_counts_and_alternatives_that_no_grammar_holds_are_refused_by_name(schema, keyword):
+    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    with pytest.raises(ValueError, match=rf"tools\[0\].parameters.properties.x.{keyword} is "):
+        tool_grammar([ToolSpec(name="tool", parameters=parameters, strict=True)])
+    assert tool_grammar([ToolSpec(name="tool", parameters=parameters)]) is not None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": INTEGER, "b": INTEGER}, "required": ["a", "b"], "minProperties": 2},
+        {"type": "object", "additionalProperties": INTEGER, "minProperties": 1, "maxProperties": 1},
+        {
+            "type": "object",
+            "properties": {"a": INTEGER, "b": INTEGER},
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+        {"oneOf": [INTEGER]},
+    ],
+)
+def test_counts_that_hold_by_themselves_are_allowed(grammars, schema):
+    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    grammar = tool_grammar(
+        [ToolSpec(name="tool", parameters=parameters, strict=True)], ToolChoice(mode="named", name="tool")
+    )
+    for seed in range(10):
+        text = sample_reply(grammars.compile(grammar), np.random.default_rng(seed))
+        Draft202012Validator(parameters).validate(json.loads(parse(text).tool_calls[0].arguments))
+
+
+@pytest.mark.parametrize("one", [{"required": 5}, {"type": {}}, {"properties": {"a": {"enum": 5}}, "required": ["a"]}])
+def test_mistakes_in_alternatives_are_told_with_their_place(one):
+    parameters = {"type": "object", "oneOf": [one, {"properties": {"a": {"const": 1}}, "required": ["a"]}]}
+    with pytest.raises(ValueError, match=r"tools\[0\].parameters.oneOf"):
+        tool_grammar([ToolSpec(name="tool", parameters=parameters, strict=True)])

@@ -8,7 +8,7 @@ from llguidance import LLMatcher, LLTokenizer
 from fulmen.chat.message import Message, ToolCall, ToolSpec
 from fulmen.chat.parser import parse
 from fulmen.chat.reply_format import CLOSE_TEXT, reply_text
-from fulmen.chat.schema import check_schema, without_unknown_formats
+from fulmen.chat.schema import check_schema, for_grammar
 from fulmen.chat.toolcalls import ToolChoice, json_grammar, response_schema_from_openai, tool_grammar
 
 BYTES = LLTokenizer("byte")
@@ -254,7 +254,7 @@ def test_unknown_formats_are_annotations():
         "$defs": {"a": {"items": {"anyOf": [{"format": "iri"}, True]}}},
         "const": data,
     }
-    assert without_unknown_formats(schema) == {
+    assert for_grammar(schema) == {
         "properties": {"format": {"type": "string"}, "day": {"format": "date"}},
         "$defs": {"a": {"items": {"anyOf": [{}, True]}}},
         "const": data,

@@ -102,6 +102,11 @@ def test_content_type_may_have_a_charset(http, say, content_type):
          "tools[0].parameters.type"),
         ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
             "properties": {"x": {"uniqueItems": True}}}}}]}, "tools[0].parameters.properties.x.uniqueItems"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "additionalProperties": {"type": "integer"}, "minProperties": 3}}}]}, "tools[0].parameters.minProperties"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+            "properties": {"x": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}}}}]},
+         "tools[0].parameters.properties.x.oneOf"),
         ({"tools": [{"type": "function", "function": {"name": "f", "strict": 1}}]}, "tools[0].function.strict"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "sometimes"}, "tool_choice"),

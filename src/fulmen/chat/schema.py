@@ -4,6 +4,7 @@ The grammar compiler knows what it can't express, but not the place; this catche
 path, as in `tools[0].parameters.properties.city.type is 'strng'`.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ _UNSUPPORTED = (
     "dependentSchemas", "dependentRequired", "dependencies", "unevaluatedProperties", "unevaluatedItems",
     "$dynamicRef", "$dynamicAnchor", "$recursiveRef",
 )  # fmt: skip
+_COUNTS = ("minProperties", "maxProperties")
 _FORMATS = ("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 _MAX_DEPTH = 64
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -52,8 +54,8 @@ def check_schema(schema: object, where: str, *, strict: bool = False) -> None:
         if depth > _MAX_DEPTH:
             raise ValueError(f"{path} is nested more than {_MAX_DEPTH} deep")
         _check_keywords(node, path)
-        if strict and (unsupported := [key for key in _UNSUPPORTED if key in node]):
-            raise ValueError(f"{path}.{unsupported[0]} is not supported: no grammar can be made of it")
+        if strict:
+            _check_expressible(node, path)
         if isinstance(node.get("$ref"), str):
             _check_reference(schema, node["$ref"], f"{path}.$ref")
         for key in _SCHEMA_MAPS:
@@ -63,18 +65,27 @@ def check_schema(schema: object, where: str, *, strict: bool = False) -> None:
         pending += [(node[key], f"{path}.{key}", depth + 1) for key in _SCHEMAS if key in node]
 
 
-def without_unknown_formats(schema: Any) -> Any:
-    """Return a checked schema without the formats that no grammar knows: to JSON Schema they are mere annotations."""
+def for_grammar(schema: Any) -> Any:
+    """Return a checked schema without what the grammar compiler would stumble over and need not know.
+
+    To JSON Schema, formats that it does not know are mere annotations. Bounds on the number of properties may hold
+    anyway; those that no grammar holds have been refused, unless the schema is read leniently.
+    """
     if not isinstance(schema, Mapping):
         return schema
-    result = {key: value for key, value in schema.items() if key != "format" or value in _FORMATS}
+    implied, unheld = _counts(schema)
+    result = {
+        key: value
+        for key, value in schema.items()
+        if key not in implied and key not in unheld and (key != "format" or value in _FORMATS)
+    }
     for key in _SCHEMA_MAPS:
         if key in result:
-            result[key] = {name: without_unknown_formats(child) for name, child in result[key].items()}
+            result[key] = {name: for_grammar(child) for name, child in result[key].items()}
     for key in _SCHEMA_LISTS:
         if key in result:
-            result[key] = [without_unknown_formats(child) for child in result[key]]
-    return result | {key: without_unknown_formats(result[key]) for key in _SCHEMAS if key in result}
+            result[key] = [for_grammar(child) for child in result[key]]
+    return result | {key: for_grammar(result[key]) for key in _SCHEMAS if key in result}
 
 
 def _check_keywords(node: Mapping[str, Any], path: str) -> None:
@@ -97,9 +108,79 @@ def _check_keywords(node: Mapping[str, Any], path: str) -> None:
     for key in ("$ref", "pattern", "format"):
         if not isinstance(node.get(key, ""), str):
             raise ValueError(f"{path}.{key} must be a string, not {node[key]!r:.60}")
+    for key in _COUNTS:
+        value = node.get(key, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{path}.{key} must be a number that is not negative, not {value!r:.60}")
     _check_pattern(node.get("pattern", ""), f"{path}.pattern")
     for pattern in node.get("patternProperties", {}):
         _check_pattern(pattern, f"{path}.patternProperties")
+
+
+def _check_expressible(node: Mapping[str, Any], path: str) -> None:
+    """Refuse what the grammar compiler can't express, or accepts and does not hold."""
+    if unsupported := [key for key in _UNSUPPORTED if key in node]:
+        raise ValueError(f"{path}.{unsupported[0]} is not supported: no grammar can be made of it")
+    alternatives = node.get("oneOf", ())
+    for index, one in enumerate(alternatives):
+        if isinstance(one, Mapping):
+            _check_keywords(one, f"{path}.oneOf[{index}]")
+    if not all(_exclude_each_other(one, other) for one, other in itertools.combinations(alternatives, 2)):
+        raise ValueError(
+            f"{path}.oneOf is not supported where a value may fit two of its schemas: no grammar can be made of it; "
+            "anyOf says the same if none does"
+        )
+    if unheld := _counts(node)[1]:
+        raise ValueError(
+            f"{path}.{unheld[0]} is not supported here: a grammar can bound the number of properties only where all "
+            "that are named are required, and ask for no more than one other"
+        )
+
+
+def _counts(node: Mapping[str, Any]) -> tuple[set[str], list[str]]:
+    """The bounds on the number of properties that hold anyway, and those that no grammar of the compiler's holds.
+
+    It counts a name that is written twice as two, which only names can be that the schema leaves open.
+    """
+    required, named = set(node.get("required", ())), set(node.get("properties", ()))
+    is_closed = node.get("additionalProperties") is False and "patternProperties" not in node
+    least = node.get("minProperties", 0)
+    implied = {"minProperties"} if least <= len(required) else set()
+    if is_closed and node.get("maxProperties", 0) >= len(named):
+        implied.add("maxProperties")
+    left = [key for key in _COUNTS if key in node and key not in implied]
+    if is_closed:
+        is_held = not required and all(node[key] == 1 for key in left)
+    else:
+        is_held = named <= required and least <= len(required) + 1
+    return implied, [] if is_held else left
+
+
+def _exclude_each_other(one: object, other: object) -> bool:
+    """Whether no value fits both, as is seen from their types or from the values of a property that both require."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return False
+    if not _types(one) & _types(other):
+        return True
+    for name in set(one.get("required", ())) & set(other.get("required", ())):
+        values = [_values(schema.get("properties", {}).get(name)) for schema in (one, other)]
+        if all(values) and not any(value in values[1] for value in values[0]):
+            return True
+    return False
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    types = schema.get("type", _TYPES)
+    found = {types} if isinstance(types, str) else set(types)
+    return found | {"integer"} if "number" in found else found
+
+
+def _values(schema: object) -> list[Any]:
+    """The values that a schema lists; none if it lists none."""
+    if not isinstance(schema, Mapping):
+        return []
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    return values if isinstance(values, list) else []
 
 
 def _check_pattern(pattern: str, path: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from fulmen.chat.message import ToolSpec
 from fulmen.chat.reply_format import CALLS_CLOSE, CALLS_OPEN, THINK_CLOSE, THINK_OPEN
-from fulmen.chat.schema import check_schema, without_unknown_formats
+from fulmen.chat.schema import check_schema, for_grammar
 from fulmen.trace import Grammar
 
 GrammarThinking = Literal["none", "optional", "open"]
@@ -109,7 +109,7 @@ def tool_grammar(
     if "opening calls" in answers:
         rules += [f"opening[suffix={_quoted(CALLS_OPEN)}]: BEFORE", f"BEFORE: /(?s:.*)/{not_thinking}"]
     if "json" in answers:
-        rules.append("json: %json " + json.dumps({**without_unknown_formats(schema), "x-guidance": _SPACED}))
+        rules.append("json: %json " + json.dumps({**for_grammar(schema), "x-guidance": _SPACED}))
     return Grammar(kind="lark", source="\n".join([*rules, f"answer: {' | '.join(answers)}", ""]))
 
 
@@ -185,7 +185,7 @@ def _call_rules(tools: Sequence[ToolSpec], *, several: bool) -> list[str]:
     ]
     for index, tool in enumerate(tools):
         head = json.dumps(f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": ')
-        schema = without_unknown_formats(tool.parameters)
+        schema = for_grammar(tool.parameters)
         named = schema.get("properties")
         if named is not None and schema.keys() <= _PLAIN and set(schema.get("required", ())) <= set(named):
             schema["additionalProperties"] = False
