@@ -30,6 +30,12 @@ def process() -> str:
 
 
 @server.tool()
+def folder() -> str:
+    """Where this process was started."""
+    return os.getcwd()
+
+
+@server.tool()
 def die() -> str:
     """End in the middle of the call."""
     os._exit(3)

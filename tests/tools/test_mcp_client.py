@@ -24,7 +24,7 @@ from fulmen.tools.tool import Tool
 SERVER = Path(__file__).with_name("mcp_weather.py")
 PATIENCE = 120.0
 """Seconds that starting a server may take on a busy machine."""
-TOOLS = ("forecast", "wind", "process", "die", "fail", "picture", "flood", "wait", "weather_calculator")
+TOOLS = ("forecast", "wind", "process", "folder", "die", "fail", "picture", "flood", "wait", "weather_calculator")
 
 
 @contextmanager
@@ -110,6 +110,22 @@ async def becomes(file, text):
     async with asyncio.timeout(PATIENCE):
         while not file.exists() or file.read_text() != text:
             await asyncio.sleep(0.02)
+
+
+def test_a_server_is_started_in_its_folder(tmp_path):
+    async def call(endpoint):
+        registry = ToolRegistry()
+        async with McpConnection(endpoint) as connection:
+            await connection.attach(registry)
+            return (await registry.call(call_of("folder"))).content
+
+    with endpoint_of("stdio", cwd=str(tmp_path)) as endpoint:
+        assert asyncio.run(call(endpoint)) == str(tmp_path)
+    with (
+        endpoint_of("stdio", cwd=str(tmp_path / "none")) as endpoint,
+        pytest.raises(ConnectionError, match="'weather' can't be used: .*none"),
+    ):
+        asyncio.run(call(endpoint))
 
 
 def test_a_server_that_dies_is_started_again_by_the_next_call():

@@ -40,13 +40,37 @@ def test_a_file(tmp_path):
     )  # fmt: skip
 
 
+def test_what_other_clients_write(tmp_path, caplog):
+    path = tmp_path / "mcp.json"
+    entry = {"type": "stdio", "command": "x", "timeout": 60, "disabled": False, "autoApprove": [], "alwaysAllow": []}
+    servers = {
+        "plain": entry,
+        "off": {"command": "y", "disabled": True},
+        "below": {"command": "x", "cwd": "data", "alwaysAllow": ["send"]},
+        "elsewhere": {"command": "x", "cwd": "/srv", "autoApprove": ["send", "delete"]},
+    }
+    path.write_text(json.dumps({"mcpServers": servers}))
+    assert endpoints_from_file(path) == (
+        McpEndpoint(name="plain", command=("x",)),
+        McpEndpoint(name="below", command=("x",), cwd=str(tmp_path / "data")),
+        McpEndpoint(name="elsewhere", command=("x",), cwd="/srv"),
+    )
+    off, below, elsewhere = (record.getMessage() for record in caplog.records)
+    assert off == f"MCP server 'off' is left out: {path} says that it is disabled"
+    assert "mcpServers.below.alwaysAllow has no effect" in below
+    assert "mcpServers.elsewhere.autoApprove has no effect" in elsewhere
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "is no JSON"),
         ("[]", "no object mcpServers"),
         ('{"mcpServers": {"a": 3}}', "mcpServers.a must be an object"),
-        ('{"mcpServers": {"a": {"comand": "x"}}}', "mcpServers.a.comand is not known; known are command"),
+        ('{"mcpServers": {"a": {"comand": "x"}}}', "mcpServers.a.comand is not known; did you mean command"),
+        ('{"mcpServers": {"a": {"command": "x", "disabledTools": ["y"]}}}', "disabledTools is not known"),
+        ('{"mcpServers": {"a": {"command": "x", "disabled": "no"}}}', "disabled must be true or false"),
+        ('{"mcpServers": {"a": {"command": "x", "cwd": 1}}}', "cwd must be a string"),
         ('{"mcpServers": {"a": {"command": ["x"]}}}', "mcpServers.a.command must be a string"),
         ('{"mcpServers": {"a": {"command": "x", "args": [1]}}}', "mcpServers.a has 1 where a string"),
         ('{"mcpServers": {"a": {"command": "x", "timeout": true}}}', "timeout must be a number"),

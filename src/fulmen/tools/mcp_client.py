@@ -188,7 +188,9 @@ class McpConnection:
                 self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
                 stack.enter_context(self._stderr)
                 program, *arguments = endpoint.command
-                parameters = StdioServerParameters(command=program, args=arguments, env=dict(endpoint.env))
+                parameters = StdioServerParameters(
+                    command=program, args=arguments, env=dict(endpoint.env), cwd=endpoint.cwd or None
+                )
                 client = Client(stdio_client(parameters, errlog=self._stderr))
             else:
                 timeout = httpx2.Timeout(endpoint.connect_timeout, read=endpoint.timeout)

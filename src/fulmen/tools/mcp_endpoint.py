@@ -4,13 +4,17 @@ Read from a word on the command line (`docs=https://example.org/mcp`, `files=npx
 JSON file with `mcpServers` that other clients use too.
 """
 
+import difflib
 import json
+import logging
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +30,8 @@ class McpEndpoint:
     url: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     """Of the command, beside PATH, HOME and the like; nothing else of our environment is passed on."""
+    cwd: str = ""
+    """The folder in which the command is started; ours without it."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of requests to the URL, such as Authorization."""
     trusted: bool = False
@@ -75,6 +81,9 @@ def endpoints_from_file(path: Path) -> tuple[McpEndpoint, ...]:
         {"mcpServers": {"files": {"command": "npx", "args": ["some-server", "/data"], "env": {"KEY": "..."}},
                         "docs": {"url": "https://example.org/mcp", "trusted": true}}}
 
+    A relative `cwd` is below the file's folder. A server with `"disabled": true` is left out, and the log says so. What
+    other clients allow without asking (`autoApprove`, `alwaysAllow`) is not allowed here; the log says that too.
+
     Raises:
         OSError: it can't be read.
         ValueError: it is no such file; the message names the server and the key.
@@ -86,22 +95,34 @@ def endpoints_from_file(path: Path) -> tuple[McpEndpoint, ...]:
     servers = data.get("mcpServers") if isinstance(data, Mapping) else None
     if not isinstance(servers, Mapping):
         raise ValueError(f"{path} has no object mcpServers")
-    return tuple(_endpoint(name, entry, f"{path}: mcpServers.{name}") for name, entry in servers.items())
+    endpoints = []
+    for name, entry in servers.items():
+        endpoint = _endpoint(name, entry, f"{path}: mcpServers.{name}", path.resolve().parent)
+        if entry.get("disabled"):
+            _log.warning("MCP server %r is left out: %s says that it is disabled", name, path)
+        else:
+            endpoints.append(endpoint)
+    return tuple(endpoints)
 
 
-def _endpoint(name: str, entry: Any, where: str) -> McpEndpoint:
+def _endpoint(name: str, entry: Any, where: str, folder: Path) -> McpEndpoint:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} must be an object")
-    known = {"command": str, "args": list, "env": Mapping, "url": str, "headers": Mapping, "trusted": bool, "type": str}
     numbers = ("timeout", "connect_timeout")
     for key, value in entry.items():
         if key in numbers:
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise ValueError(f"{where}.{key} must be a number of seconds, not {value!r:.60}")
-        elif key not in known:
-            raise ValueError(f"{where}.{key} is not known; known are {', '.join([*known, *numbers])}")
-        elif not isinstance(value, known[key]):
-            raise ValueError(f"{where}.{key} must be {_KINDS[known[key]]}, not {value!r:.60}")
+        elif key not in _KEYS:
+            near = difflib.get_close_matches(key, [*_KEYS, *numbers], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"{where}.{key} is not known; {hint}Known are {', '.join([*_KEYS, *numbers])}")
+        elif not isinstance(value, _KEYS[key]):
+            raise ValueError(f"{where}.{key} must be {_KINDS[_KEYS[key]]}, not {value!r:.60}")
+        elif key in _CONSENT and value:
+            _log.warning(
+                "%s.%s has no effect: dangerous tools are asked about here, unless --yes names them", where, key
+            )
     if entry.get("type") == "sse":
         raise ValueError(f"{where}.type is 'sse', which MCP has given up: give the server's streamable HTTP address")
     args = [entry["command"], *entry.get("args", [])] if "command" in entry else []
@@ -109,7 +130,14 @@ def _endpoint(name: str, entry: Any, where: str) -> McpEndpoint:
         if not isinstance(word, str):
             raise ValueError(f"{where} has {word!r:.60} where a string is needed")
     given = {key: entry[key] for key in ("url", "env", "headers", "trusted", *numbers) if key in entry}
-    return McpEndpoint(name=name, command=tuple(args), **given)
+    cwd = str(folder / Path(entry["cwd"]).expanduser()) if "cwd" in entry else ""
+    return McpEndpoint(name=name, command=tuple(args), cwd=cwd, **given)
 
 
+_CONSENT = ("autoApprove", "alwaysAllow")
+"""Tools that other clients call without asking. Here the file has no say in that."""
+_KEYS: dict[str, Any] = {
+    "command": str, "args": list, "env": Mapping, "cwd": str, "url": str, "headers": Mapping, "trusted": bool,
+    "disabled": bool, "type": str, **dict.fromkeys(_CONSENT, list),
+}  # fmt: skip
 _KINDS: dict[Any, str] = {str: "a string", list: "a list", Mapping: "an object", bool: "true or false"}
