@@ -188,6 +188,28 @@ def test_parameters_of_one_name_are_told_apart(use, store):
     assert (headers["Content-Type"], sent) == ("application/x-www-form-urlencoded", "x=1+2&y=1&y=2")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("Bearer abc ", "hello, [secret], [secret]"), ("\tabc\n", "hello, Bearer [secret], [secret]")],
+)
+def test_a_secret_with_spaces_around_it_hides_nothing_else(registry, store, monkeypatch, value, shown):
+    monkeypatch.setenv("PETS_AUTH", value)
+    tools = registry(header=SecretHeader.from_environment("Authorization", "PETS_AUTH"))
+    store.reply = 200, {}, b"hello, Bearer abc, abc"
+    result = asyncio.run(tools.call(ToolCall(id="1", name="listPets", arguments="{}")))
+    assert result.content == shown
+    assert store.requests[0][3]["Authorization"] == value.strip()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(" ", "PETS_AUTH is not set"), ("a\nb", "that no header can have"), ("ä", "use ASCII only")]
+)
+def test_a_secret_that_can_not_be_sent_is_refused(monkeypatch, value, message):
+    monkeypatch.setenv("PETS_AUTH", value)
+    with pytest.raises(ValueError, match=message):
+        SecretHeader.from_environment("Authorization", "PETS_AUTH")
+
+
 def test_the_secret_header_is_sent_and_never_shown(registry, store, monkeypatch):
     monkeypatch.setenv("PETS_AUTH", "Bearer s3cret-token")
     tools = registry(header=SecretHeader.from_environment("Authorization", "PETS_AUTH"))

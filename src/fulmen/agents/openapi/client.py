@@ -36,10 +36,16 @@ class SecretHeader:
 
     @classmethod
     def from_environment(cls, name: str, variable: str) -> Self:
-        """Read the header's whole value, as in `Bearer abc`, from an environment variable; ValueError if unset."""
-        value = os.environ.get(variable, "")
+        """Read the header's whole value, as in `Bearer abc`, from an environment variable.
+
+        Raises:
+            ValueError: it is not set, or no header can have this value.
+        """
+        value = os.environ.get(variable, "").strip()
         if not value:
             raise ValueError(f"the environment variable {variable} is not set; it holds the value of {name}")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"the environment variable {variable} has letters that no header can have: use ASCII only")
         return cls(name, value)
 
 
@@ -107,7 +113,7 @@ class ApiClient:
         """Some services send back what they were sent."""
         if self._header is None:
             return text
-        for secret in (self._header.value, self._header.value.rpartition(" ")[2]):  # the whole before its part
+        for secret in (self._header.value, *self._header.value.split()[-1:]):  # the whole before its part
             text = text.replace(secret, "[secret]")
         return text
 
