@@ -187,6 +187,20 @@ def test_an_api_becomes_tools(endpoint, agent, tmp_path, monkeypatch):
     assert "s3cret" not in (tmp_path / "run.jsonl").read_text()
 
 
+def test_some_operations_of_an_api(endpoint, agent, tmp_path):
+    path = {method: {"operationId": method + "It", "responses": {}} for method in ("get", "put", "delete")}
+    document = {"openapi": "3.1.0", "servers": [{"url": "http://127.0.0.1:9"}], "paths": {"/x": path}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    options = ("--openapi", tmp_path / "api.json", "--operation", "deleteIt", "--operation", "getIt")
+    endpoint.say(Refuse(400), "Done.")
+    agent("Look.", *options, "--transcript", tmp_path / "run.jsonl")
+    assert agent("--resume", tmp_path / "run.jsonl", *options[:2]).stdout == "Done.\n"
+    for request in endpoint.requests:
+        assert [tool["function"]["name"] for tool in request["tools"]] == ["deleteIt", "getIt"]
+    result = agent("Look.", *options[:2], "--operation", "flyIt")
+    assert "the API has no operation 'flyIt'; it has: getIt, putIt, deleteIt" in str(result.exception)
+
+
 def test_tools_of_an_mcp_server(endpoint, agent, marks):
     folder, option = marks
     endpoint.say(Say(calls=(call("count"), call("launch"))), "Counted.")

@@ -28,6 +28,10 @@ PlanOption = Annotated[bool, typer.Option(help="For --agent search: begin with a
 OpenapiOption = Annotated[
     Path | None, typer.Option(help="An OpenAPI document, in JSON or YAML, whose operations become tools.")
 ]
+OperationOption = Annotated[
+    list[str] | None,
+    typer.Option(help="An operation of the API, by its operationId; may be given often. Default: all.", metavar="ID"),
+]
 BaseUrlOption = Annotated[str | None, typer.Option(help="Where the API is, instead of what its document says.")]
 AuthOption = Annotated[
     str | None,
@@ -55,11 +59,11 @@ ReplayOption = Annotated[
 ]
 
 _OF_A_LOCAL_MODEL = ("think", "max_context", "quantize", "device", "threads")
-_OF_AN_API = ("base_url", "auth")
+_OF_AN_API = ("operation", "base_url", "auth")
 _OF_A_SEARCH = ("search_tool", "plan")
 _OF_A_NEW_RUN = (
-    "agent", "search_tool", "plan", "model", "system", "max_steps", "max_tokens", "reply_tokens", "transcript",
-    "temperature", "seed", *_OF_A_LOCAL_MODEL,
+    "agent", "search_tool", "plan", "operation", "model", "system", "max_steps", "max_tokens", "reply_tokens",
+    "transcript", "temperature", "seed", *_OF_A_LOCAL_MODEL,
 )  # fmt: skip
 
 

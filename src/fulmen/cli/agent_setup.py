@@ -41,6 +41,8 @@ class AgentSetup:
     mcp: tuple[str, ...] = ()
     search_tool: tuple[str, ...] = ()
     openapi: str | None = None
+    operation: tuple[str, ...] = ()
+    """Of the API, those that become tools; all without it."""
     base_url: str | None = None
     auth: str | None = None
     """HEADER=VARIABLE."""
@@ -79,6 +81,7 @@ def setup_from_options(options: Mapping[str, Any]) -> AgentSetup:
         "tools": tuple(map(_with_absolute_folder, given["tools"] or ())),
         "mcp": tuple(str(Path(text).resolve()) if _is_file_of_servers(text) else text for text in given["mcp"] or ()),
         "search_tool": tuple(given["search_tool"] or ()),
+        "operation": tuple(given["operation"] or ()),
         "openapi": str(openapi.resolve()) if openapi else None,
     }
     return AgentSetup(**given)
@@ -222,7 +225,7 @@ def _api_tools(setup: AgentSetup, path: str, stack: AsyncExitStack) -> "tuple[To
     document = load_document(Path(path), base_url=setup.base_url)
     client = ApiClient({operation.base_url for operation in document.operations}, header=header)
     stack.push_async_callback(client.close)
-    tools, skipped = api_tools(document, client)
+    tools, skipped = api_tools(document, client, only=tuple(dict.fromkeys(setup.operation)))
     for text in skipped:
         print(f"fulmen: no tool is made of {text}", file=sys.stderr)
     return tools

@@ -26,25 +26,25 @@ def api_tools(
         only: names of the tools to make; empty: all.
 
     Returns:
-        The tools, and the operations that were left out, each with the reason.
+        The tools, and the operations that were left out though they were wanted, each with the reason.
 
     Raises:
         ValueError: a name of `only` is no operation's.
     """
-    tools: dict[str, Tool] = {}
-    skipped = list(document.skipped)
+    operations: dict[str, Operation] = {}
     for operation in document.operations:
-        name = _tool_name(operation.name, tools)
-        if only and name not in only:
-            continue
+        operations[_tool_name(operation.name, operations)] = operation
+    if missing := [name for name in only if name not in operations]:
+        raise ValueError(f"the API has no operation {missing[0]!r}; it has: {', '.join(operations)}")
+    tools: list[Tool] = []
+    skipped = [] if only else list(document.skipped)
+    for name in only or operations:
+        operation = operations[name]
         try:
-            tools[name] = _tool(name, operation, document.data, client)
+            tools.append(_tool(name, operation, document.data, client))
         except ValueError as error:
             skipped.append(f"{operation.method} {operation.path}: {error}")
-    if missing := [name for name in only if name not in tools]:
-        names = ", ".join(_plain_name(operation.name) for operation in document.operations)
-        raise ValueError(f"the API has no operation {missing[0]!r}; it has: {names}")
-    return tuple(tools.values()), tuple(skipped)
+    return tuple(tools), tuple(skipped)
 
 
 def _tool(name: str, operation: Operation, data: Mapping[str, Any], client: ApiClient) -> Tool:
