@@ -221,8 +221,17 @@ def test_a_readable_call_beside_an_unreadable_one_is_made_and_the_other_named(en
     endpoint.say(Say("{broken", calls=(call("add", a=1, b=1),), warnings=("line 2 is no JSON",)), "2")
     _, ended = carry_out()
     assert tools.added == [(1, 1)]
-    assert endpoint.results() == ["2\n\nAnother call of the same reply could not be read: line 2 is no JSON."]
+    assert endpoint.results() == ["2\n\nYour reply could not be read in full: line 2 is no JSON."]
     assert ended.outcome == "answered"
+
+
+def test_a_reply_that_breaks_off_in_its_only_call_speaks_of_no_other(endpoint, tools, carry_out):
+    warning = "a tool call was cut off or is no JSON"
+    endpoint.say(Say(calls=(("add", '{"a": 1, "b'),), finish_reason="length", warnings=(warning,)), "I can't.")
+    carry_out()
+    [result] = endpoint.results()
+    assert result.startswith("Error: the arguments are no valid JSON")
+    assert result.endswith(f"Your reply could not be read in full: {warning}.")
 
 
 def test_a_dangerous_call_is_refused_where_nobody_can_be_asked(endpoint, tools, carry_out):

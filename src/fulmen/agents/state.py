@@ -142,6 +142,7 @@ class RunState:
             )
         self.open_calls = []
         if self.last_reply is not None and self.last_reply.warnings:
-            note = f"\n\nAnother call of the same reply could not be read: {'; '.join(self.last_reply.warnings)}."
+            # Which call was not read the warnings don't say: it may be the one that was just answered.
+            note = f"\n\nYour reply could not be read in full: {'; '.join(self.last_reply.warnings)}."
             last = self.messages.pop()
             self.messages.append(dataclasses.replace(last, content=last.content + note))
