@@ -163,9 +163,11 @@ def test_the_search_agent_cites_documents(endpoint, agent, tmp_path):
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "guide.md").write_text("The server listens on port 8000.\n")
     endpoint.say("Search.", Say(calls=(call("search_documents", query="port"),)), "It is 8000 [1].")
-    result = agent("Which port?", "--agent", "search", "--tools", f"documents:{tmp_path / 'documents'}")
-    assert result.stdout == "It is 8000 [1].\n"
+    options = ("--agent", "search", "--tools", f"documents:{tmp_path / 'documents'}")
+    result = agent("Which port?", *options, "--transcript", tmp_path / "run.jsonl")
+    assert result.stdout == "It is 8000 [1].\n\n[1] guide.md:1: The server listens on port 8000.\n"
     assert "[1] guide.md:1: The server listens" in result.stderr
+    assert agent("--replay", tmp_path / "run.jsonl", endpoint_too=False).stdout == result.stdout
     endpoint.say(Say(calls=(call("search_documents", query="port"),)), *["It is 8000 [2]."] * 3)
     result = agent("Which?", "--agent", "search", "--no-plan", "--tools", f"documents:{tmp_path / 'documents'}")
     assert "answer_refused" in str(result.exception)

@@ -1,6 +1,6 @@
 """Starts, resumes and replays runs of `fulmen agent`, at a terminal or in a script.
 
-At a terminal all is shown there. Elsewhere the answer alone goes to stdout, and what happens to stderr.
+At a terminal all is shown there. Elsewhere the answer with its sources goes to stdout, and what happens to stderr.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,13 @@ from rich.console import Console
 from fulmen.agents import Budget, Confirm, Ended, Model, ModelFailed, Run, Transcript, allow_named, read_transcript
 from fulmen.agents.kinds import agent_from_json
 from fulmen.agents.loop import Watch
+from fulmen.agents.records import Source
 from fulmen.agents.replay import replayed
 from fulmen.agents.state import RunState
 from fulmen.catalog import home
 from fulmen.cli.agent_confirm import agree_to_setup, terminal_confirm
 from fulmen.cli.agent_setup import AgentSetup, make_agent, setup_from_json, working
-from fulmen.cli.agent_view import AgentView
+from fulmen.cli.agent_view import AgentView, source_lines
 
 if TYPE_CHECKING:
     from fulmen.tools.registry import ToolRegistry
@@ -117,13 +118,13 @@ def replay_run(path: Path) -> None:
         view.show(record)
     if state.ended is None:
         raise RuntimeError(f"the run has not ended; go on with it by: {_resume_command(path)}")
-    _report(state.ended)
+    _report(state.ended, state.sources)
 
 
 def _finish(begin: Begin, setup: AgentSetup, path: Path, *, allowed: Collection[str], api_key: str | None) -> None:
     """Carry a run out, and say how to go on where it stops on the way."""
     try:
-        ended = asyncio.run(_carry_out(begin, setup, allowed, api_key))
+        ended, sources = asyncio.run(_carry_out(begin, setup, allowed, api_key))
     except ModelFailed as error:
         hint = f". The run can go on: {_resume_command(path)}" if path.exists() else ""
         raise RuntimeError(f"{error}{hint}") from error
@@ -132,10 +133,12 @@ def _finish(begin: Begin, setup: AgentSetup, path: Path, *, allowed: Collection[
         print(f"\nStopped.{hint}", file=sys.stderr)
         raise typer.Exit(130) from None
     print(f"Transcript: {path}", file=sys.stderr)
-    _report(ended)
+    _report(ended, sources)
 
 
-async def _carry_out(begin: Begin, setup: AgentSetup, allowed: Collection[str], api_key: str | None) -> Ended:
+async def _carry_out(
+    begin: Begin, setup: AgentSetup, allowed: Collection[str], api_key: str | None
+) -> tuple[Ended, Sequence[Source]]:
     console = _console()
     view = AgentView(console)
     async with working(setup, api_key=api_key) as (model, tools):
@@ -143,14 +146,15 @@ async def _carry_out(begin: Begin, setup: AgentSetup, allowed: Collection[str], 
             if name not in tools.names:
                 raise ValueError(f"--yes {name}: there is no such tool; there are: {', '.join(tools.names) or 'none'}")
         run = begin(model, tools, allow_named(allowed, terminal_confirm(console)), view.show)
-        return await view.while_running(run.finish())
+        return await view.while_running(run.finish()), run.state.sources
 
 
-def _report(ended: Ended) -> None:
+def _report(ended: Ended, sources: Sequence[Source]) -> None:
     if ended.outcome != "answered":
         raise RuntimeError(f"the run ended without an answer ({ended.outcome}): {ended.detail}")
     if not sys.stdout.isatty():
-        print(ended.answer)
+        lines = source_lines(ended, sources)
+        print(ended.answer, *([""] if lines else []), *lines, sep="\n")
 
 
 def _console() -> Console:

@@ -4,7 +4,7 @@ Sees the same events live and in a replay.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -109,10 +109,8 @@ class AgentView:
         )
 
     def _end(self, ended: Ended) -> None:
-        cited = cited_sources(ended.answer, self._sources) if ended.outcome == "answered" else ()
-        for source in cited:
-            line = " ".join(source.text.split())
-            self._say(f"[{source.number}] {source.place}: {line:.100}", "dim")
+        for line in source_lines(ended, self._sources):
+            self._say(line, "dim")
         if ended.outcome != "answered":
             self._say(f"No answer ({ended.outcome}): {ended.detail}", "bold yellow")
 
@@ -122,6 +120,12 @@ class AgentView:
     def _print(self, content: Text | Panel) -> None:
         self._close_reply()
         self._console.print(content)
+
+
+def source_lines(ended: Ended, sources: Sequence[Source]) -> list[str]:
+    """The passages that an answer cites, a line for each: number, place and how it begins."""
+    cited = cited_sources(ended.answer, sources) if ended.outcome == "answered" else ()
+    return [f"[{source.number}] {source.place}: {' '.join(source.text.split()):.100}" for source in cited]
 
 
 def shortened(text: str) -> str:
