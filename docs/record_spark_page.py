@@ -1,8 +1,9 @@
 """Photograph spark on the chat page: `python docs/record_spark_page.py docs/images`.
 
-Nothing is scripted but the questions. The page leaves the answer of a call to the user; here real tools give it: the
-calculator, the search in a folder of documents, and an MCP server whose tools spark has never seen. Needs Chromium and
-the dev extra.
+The page leaves tools to its user, and this script is the user: it writes their schemas into the options, asks, makes
+each call with real tools, fills in the result and presses Send. The tools are the calculator, the search in a folder of
+documents, and an MCP server whose tools spark has never seen. What spark writes is not scripted. Needs Chromium and the
+dev extra.
 """
 
 import argparse

@@ -73,9 +73,9 @@ def agent(
 ) -> None:
     """Let a model carry out a task with tools, and ask before each call that is dangerous.
 
-    fulmen agent "What is 12.5% of 1,840?" --tools calculator
+    fulmen agent "What is 17 * 23?" --tools calculator
 
-    fulmen agent "How is the server started?" --agent search --tools documents:docs
+    fulmen agent "How is the server started?" --agent search --tools documents:docs --endpoint http://127.0.0.1:8000/v1
 
     fulmen agent "Add a pet called Rex" --openapi pets.json --endpoint http://127.0.0.1:8000/v1
     """
