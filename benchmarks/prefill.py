@@ -19,14 +19,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 16_384, 65_536])
     parser.add_argument("--repeats", type=int, default=5, help="pairs per length; long lengths take fewer")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of both sides")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "int8"], default="float32",
+        help="of both sides; with int8 weights of ours, the peer's are float32",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
 
     columns = ["tokens", "fulmen tok/s", "transformers tok/s", "ratio", "of GEMM peak", "peer's"]
-    dtype = getattr(torch, options.dtype)
+    quantize = "int8" if options.dtype == "int8" else None
+    dtype = torch.float32 if quantize else getattr(torch, options.dtype)
     report = Report(f"Prefill, 118M hybrid, {options.dtype}", columns, options.threads, dtype)
-    model, peer = fulmen_hybrid(dtype=dtype), transformers_hybrid().to(dtype)
+    model, peer = fulmen_hybrid(quantize, dtype), transformers_hybrid().to(dtype)
     vocabulary = NumberedVocabulary(SIZES["vocab_size"])
     for length in options.lengths:
         engine = Engine(model, vocabulary, options=EngineOptions(max_context=length + 64, prefix_store=False))

@@ -140,6 +140,14 @@ def test_rows_may_lie_apart_and_bfloat16_stays_bfloat16():
     )
 
 
+def test_without_openmp_the_pool_computes_the_same(monkeypatch):
+    weight, scale = random_weight(333, 200)
+    x = torch.randn(70, 200, generator=torch.Generator().manual_seed(7))
+    before = int8_linear(x, weight, scale)
+    monkeypatch.setattr("fulmen.kernels.native.products._openmp", lambda: None)
+    assert torch.equal(int8_linear(x, weight, scale), before)
+
+
 def test_no_tokens_give_no_rows():
     weight, scale = random_weight(70, 130)
     assert int8_linear(torch.empty(0, 130), weight, scale).shape == (0, 70)

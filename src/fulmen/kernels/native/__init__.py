@@ -6,8 +6,8 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
-from fulmen.kernels.native.int8_product import int8_columns, int8_product
 from fulmen.kernels.native.loading import available, unavailable_reason
+from fulmen.kernels.native.products import int8_columns, int8_product
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
 
 __all__ = [

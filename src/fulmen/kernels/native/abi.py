@@ -136,5 +136,5 @@ def bind(path: str) -> Any:
     library.fulmen_int8_columns.restype = c_int64
     library.fulmen_int8_columns.argtypes = []
     library.fulmen_int8_linear.restype = None
-    library.fulmen_int8_linear.argtypes = [POINTER(Int8Product), c_int64]
+    library.fulmen_int8_linear.argtypes = [POINTER(Int8Product), c_int64, c_void_p]
     return library

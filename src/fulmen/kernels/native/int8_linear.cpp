@@ -16,6 +16,7 @@ namespace fulmen {
 constexpr int kPanel = kRegisters == 32 ? 4 : 2;  // vectors of rows of which a tile of two tokens keeps sums
 constexpr int64_t kPanelRows = kPanel * W;
 constexpr int64_t kTokenBlock = 512;      // tokens that pass a panel at most: they shall stay in the cache, too
+constexpr int64_t kTokensAtOnce = 16;     // that a thread writes in fixed point before it takes others
 constexpr int64_t kMostSummed = 1 << 16;  // columns whose products of bytes one lane can sum
 
 struct Int8Product {
@@ -79,16 +80,23 @@ class Int8Linear {
    public:
     explicit Int8Linear(const Int8Product& product) : p_(product) { fixed_.resize(p_.tokens, p_.matrix.cols); }
 
-    void work(int thread, int threads) {
-        for (int64_t t = thread; t < p_.tokens; t += threads) fixed_.write(t, p_.x + t * p_.x_stride);
-        Pool::instance().barrier();
+    // Both are called once by each thread, the second when all have come back from the first.
+    void write_tokens() {
+        for (int64_t first; (first = next_.fetch_add(kTokensAtOnce)) < p_.tokens;) {
+            const int64_t end = std::min(first + kTokensAtOnce, p_.tokens);
+            for (int64_t t = first; t < end; t++) fixed_.write(t, p_.x + t * p_.x_stride);
+        }
+    }
+
+    void multiply(int64_t threads) {
         const Matrix& matrix = p_.matrix;
         // Pieces of panels and tokens, several for each thread to even out their pace.
         const int64_t panels = (matrix.rows + kPanelRows - 1) / kPanelRows;
-        const int64_t blocks = std::max((p_.tokens + kTokenBlock - 1) / kTokenBlock, (4 * threads + panels - 1) / panels);
+        const int64_t blocks =
+            std::max((p_.tokens + kTokenBlock - 1) / kTokenBlock, (4 * threads + panels - 1) / panels);
         const int64_t block = round_up((p_.tokens + blocks - 1) / blocks, 2);
         std::vector<vi> panel(fixed_.blocks() * W * kPanel);
-        for (int64_t i; (i = next_.fetch_add(1)) < panels * blocks;) {
+        for (int64_t i; (i = next_piece_.fetch_add(1)) < panels * blocks;) {
             const int64_t row = i / blocks * kPanelRows, count = std::min(kPanelRows, matrix.rows - row);
             const int64_t first = i % blocks * block, end = std::min(first + block, p_.tokens);
             if (first >= end) continue;
@@ -101,10 +109,24 @@ class Int8Linear {
         }
     }
 
+   private:
     Int8Product p_;
     FixedPoint fixed_;
-    std::atomic<int64_t> next_{0};
+    std::atomic<int64_t> next_{0}, next_piece_{0};
 };
+
+// OpenMP's entry: runs the work on so many threads, and returns when all are done.
+typedef void (*OpenMP)(void (*work)(void*), void* context, unsigned threads, unsigned flags);
+
+// On OpenMP's threads if it is there, else on the pool's.
+template <class F>
+void on_threads(OpenMP openmp, int64_t threads, F work) {
+    if (openmp) {
+        openmp([](void* self) { (*static_cast<F*>(self))(); }, &work, unsigned(threads), 0);
+    } else {
+        Pool::instance().run(int(threads), [](void* self, int, int) { (*static_cast<F*>(self))(); }, &work);
+    }
+}
 
 }  // namespace fulmen
 
@@ -113,10 +135,9 @@ extern "C" {
 // The most columns of a matrix that fulmen_int8_linear takes; 0 where the CPU has no products of bytes.
 int64_t fulmen_int8_columns() { return fulmen::kByteProducts ? fulmen::kMostSummed : 0; }
 
-void fulmen_int8_linear(const fulmen::Int8Product* product, int64_t threads) {
+void fulmen_int8_linear(const fulmen::Int8Product* product, int64_t threads, fulmen::OpenMP openmp) {
     fulmen::Int8Linear linear(*product);
-    fulmen::Pool::instance().run(
-        int(threads),
-        [](void* self, int thread, int count) { static_cast<fulmen::Int8Linear*>(self)->work(thread, count); }, &linear);
+    fulmen::on_threads(openmp, threads, [&] { linear.write_tokens(); });
+    fulmen::on_threads(openmp, threads, [&] { linear.multiply(threads); });
 }
 }
