@@ -93,7 +93,10 @@ class _Span:
     def read(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """[T, H, D] -> [N * H, C, D]; a view where N is 1 and the dtype is right."""
         shape = (self.count, self.length, *x.shape[1:])
-        return x[self.rows].view(shape).transpose(1, 2).to(dtype).flatten(0, 1)
+        chunks = x[self.rows].view(shape).transpose(1, 2)  # [N, H, C, D]
+        if x.dtype != dtype:
+            chunks = chunks.to(dtype, memory_format=torch.contiguous_format)  # both in one pass
+        return chunks.flatten(0, 1)
 
     def write(self, target: Tensor, x: Tensor) -> None:
         """The inverse of `read`: x [N * H, C, D] into the rows of target [T, H, D]."""

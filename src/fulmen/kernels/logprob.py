@@ -111,7 +111,8 @@ class _TokenLogprobs(torch.autograd.Function):
                 d_logits = torch.mm(rows, weight.T).sub_(top).exp_().mul_(-grad / total).to(ctx.dtype)
             # Not 1 - probability, which would be all rounding where the probability is near 1.
             of_targets = -torch.expm1(logprobs[part, None]) * grad
-            d_logits.scatter_(1, targets[part, None], of_targets.to(ctx.dtype))
+            places = torch.arange(len(rows), device=rows.device) * ctx.live + targets[part]
+            d_logits.view(-1).index_copy_(0, places, of_targets[:, 0].to(ctx.dtype))  # scatter_ would copy all of it
             if d_hidden is not None:
                 d_hidden[part] = d_logits @ narrow
             if d_weight is not None:

@@ -1,8 +1,8 @@
 """The held-out problems are those that the card's scores are of: whoever changes one must measure again.
 
-`python tests/tasks/test_held_out.py` writes held_out.json anew, once the scores are measured. Python 3.13 and another
-pydantic, which describes built-in tools, draw the same problems as 3.11. Another reasoning-gym may draw others, so its
-tasks are left out where it is not the one of the table.
+`python tests/tasks/test_pinned_problems.py` writes held_out.json anew, once the scores are measured. Python 3.13 and
+another pydantic, which describes built-in tools, draw the same problems as 3.11. Another reasoning-gym may draw others,
+so its tasks are left out where it is not the one of the table.
 """
 
 import hashlib
