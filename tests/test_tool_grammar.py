@@ -242,6 +242,13 @@ def test_counts_and_alternatives_that_no_grammar_holds_are_refused_by_name(schem
             "minProperties": 1,
         },
         {"oneOf": [INTEGER]},
+        {"oneOf": [{"const": "a"}, {"type": "string", "enum": ["b", "c"]}]},
+        {
+            "oneOf": [
+                {"type": "object", "properties": {n: INTEGER}, "required": [n], "additionalProperties": False}
+                for n in "ab"
+            ]
+        },
     ],
 )
 def test_counts_that_hold_by_themselves_are_allowed(grammars, schema):

@@ -331,6 +331,18 @@ def test_dangerous_tools_are_known():
     assert [registry.is_dangerous(name) for name in ("safe", "delete", "unknown")] == [False, True, False]
 
 
+def test_a_result_is_cut_beside_the_event_loop():
+    threads = []
+
+    def count(text):
+        threads.append(threading.current_thread())
+        return len(text)
+
+    answer(ToolRegistry([tool(lambda _: ["x" * 9000] * 3)], max_result_tokens=100, count_tokens=count), "tool", {})
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"max_result_tokens": 10}, {"max_parallel": 0}])
 def test_options_that_make_no_sense(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -42,6 +42,12 @@ def test_a_broken_line_stops_or_is_left_out(tmp_path, line) -> None:
         assert read_documents(tmp_path, on_broken="skip") == ["good"]
 
 
+def test_where_all_is_left_out_the_reasons_are_told(tmp_path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"txt": "x"}')
+    with pytest.warns(UserWarning, match="line 1: text is missing"), pytest.raises(ValueError, match="holds no text"):
+        read_documents(tmp_path, on_broken="skip")
+
+
 def test_no_text_is_an_error(tmp_path) -> None:
     with pytest.raises(ValueError, match="holds no text"):
         read_documents(tmp_path)

@@ -157,16 +157,32 @@ def _counts(node: Mapping[str, Any]) -> tuple[set[str], list[str]]:
 
 
 def _exclude_each_other(one: object, other: object) -> bool:
-    """Whether no value fits both, as is seen from their types or from the values of a property that both require."""
+    """Whether no value fits both, as is seen from their types, the strings that they list, or an object's properties.
+
+    An object fits one alone that requires a name which the other has no place for, or another value of the same name.
+    """
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return False
-    if not _types(one) & _types(other):
+    if not _types(one) & _types(other) or _are_other_strings(_values(one), _values(other)):
+        return True
+    if _requires_unknown_name(one, other) or _requires_unknown_name(other, one):
         return True
     for name in set(one.get("required", ())) & set(other.get("required", ())):
         values = [_values(schema.get("properties", {}).get(name)) for schema in (one, other)]
         if all(values) and not any(value in values[1] for value in values[0]):
             return True
     return False
+
+
+def _are_other_strings(some: list[Any], others: list[Any]) -> bool:
+    strings = all(isinstance(value, str) for value in (*some, *others))
+    return strings and bool(some) and bool(others) and not set(some) & set(others)
+
+
+def _requires_unknown_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    is_closed = other.get("additionalProperties") is False and "patternProperties" not in other
+    objects = _types(one) == _types(other) == {"object"}
+    return objects and is_closed and not set(one.get("required", ())) <= set(other.get("properties", ()))
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:

@@ -146,8 +146,8 @@ class ToolRegistry:
             async with self._running:
                 text = await self._run(call.name, arguments)
         except ToolError as error:
-            return ToolResult(call=call, content=self._cut(as_text(f"Error: {error}")), failed=True)
-        return ToolResult(call=call, content=self._cut(text))
+            return ToolResult(call=call, content=await self._cut(as_text(f"Error: {error}")), failed=True)
+        return ToolResult(call=call, content=await self._cut(text))
 
     async def call_all(self, calls: Sequence[ToolCall]) -> tuple[ToolResult, ...]:
         """Make the calls of one reply side by side; results in the order of the calls."""
@@ -175,8 +175,8 @@ class ToolRegistry:
                 raise ToolError(f"{name} did not finish within {seconds:g} seconds and is not waited for") from None
             raise ToolError(f"{name} failed: {_reason(error)}") from error
 
-    def _cut(self, text: str) -> str:
-        return cut(text, self._max_result_tokens, self._count_tokens)
+    async def _cut(self, text: str) -> str:
+        return await in_thread(partial(cut, text, self._max_result_tokens, self._count_tokens))
 
     def _unknown(self, name: str) -> str:
         if not self._tools:

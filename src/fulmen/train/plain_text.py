@@ -47,9 +47,9 @@ def read_documents(path: Path, *, on_broken: OnBroken = "stop") -> list[str]:
     texts = [file for file in files if file.suffix in (".txt", ".jsonl")]
     entries = list(read_entries(texts, text_of, on_broken=on_broken, to_skip="give --on-broken skip"))
     documents = [entry for entry in entries if not isinstance(entry, Complaint) and entry.strip()]
+    warn_of(path, [entry for entry in entries if isinstance(entry, Complaint)])
     if not documents:
         raise ValueError(f"{path} holds no text: it must be a .txt or .jsonl file, or a folder of such files")
-    warn_of(path, [entry for entry in entries if isinstance(entry, Complaint)])
     return documents
 
 

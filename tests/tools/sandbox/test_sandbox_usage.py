@@ -9,7 +9,7 @@ import time
 import pytest
 
 from fulmen.tools.sandbox.limits import Limit, SandboxLimits
-from fulmen.tools.sandbox.usage import CHILDREN_ARE_LISTED, UsageWatch, tree_usage
+from fulmen.tools.sandbox.usage import CHILDREN_ARE_LISTED, HiddenTime, ProcessTime, UsageWatch, tree_usage
 
 pytestmark = pytest.mark.skipif(not CHILDREN_ARE_LISTED, reason="this kernel lists no children of processes")
 
@@ -80,6 +80,16 @@ def test_children_count_though_nobody_waits_for_them(how: str, seconds: float) -
     assert watch.cpu_seconds > used * (0.4 if how == "hidden" else 0.8)
     if how == "waited for":
         assert watch.cpu_seconds < used * 1.5 + 0.2  # where others use the machine, too
+
+
+@pytest.mark.parametrize(("waited_for", "hidden"), [(5.0, 0.0), (0.0, 5.0)])
+def test_what_a_parent_waits_for_as_we_look_is_not_hidden(waited_for: float, hidden: float) -> None:
+    parent, child, watch = (1, 0), (2**31, 0), HiddenTime()
+    watch.look({parent: ProcessTime(1.0, 0.0, running=0.0), child: ProcessTime(5.0, 0.0, running=0.0)})
+    watch.look({parent: ProcessTime(1.0, 0.0, running=0.0)})  # read before the child ended, which is gone
+    for _ in range(2):
+        watch.look({parent: ProcessTime(1.0, waited_for, running=0.0)})
+    assert watch.seconds == hidden
 
 
 def test_a_process_that_is_gone_uses_nothing() -> None:

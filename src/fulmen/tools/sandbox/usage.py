@@ -107,6 +107,7 @@ class HiddenTime:
         """Nothing has been seen yet."""
         self.seconds = 0.0
         self._balance = 0.0
+        self._owed = 0.0  # of the balance, what a parent may have waited for after we had looked at it
         self._seen: dict[Key, ProcessTime] = {}
         self._when = time.monotonic()
         self._most_running = len(os.sched_getaffinity(0))
@@ -122,9 +123,10 @@ class HiddenTime:
         nothing = ProcessTime(0.0, 0.0, running=0.0)
         waited_for = sum(seen.children - self._seen.get(key, nothing).children for key, seen in times.items())
         self._balance = max(-_MOST_CREDIT, self._balance + used - waited_for)
-        if self._balance > 0:
-            self.seconds += self._balance
-            self._balance = 0.0
+        due = max(0.0, min(self._owed, self._balance))
+        self.seconds += due
+        self._balance -= due
+        self._owed = self._balance
         self._seen, self._when = {**times, **moved}, now
 
 
