@@ -1,6 +1,8 @@
 """The model inside the package: its files, its numbers in engine and trainer, a little of what its card promises."""
 
 import hashlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -26,6 +28,12 @@ QUESTIONS = (
     "Who are you?",
     "Quinn has 12 plums and gets 9 more. How many plums does Quinn have?",
 )
+
+
+def test_loading_does_without_torchs_compiler():
+    program = "import sys; from fulmen.cli.running import load; load('spark'); print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout == "False\n", "importing it takes a second"
 
 
 def test_the_card_describes_these_weights():
