@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "fixed_point.h"
-#include "pool.h"
+#include "threads.h"
 
 namespace fulmen {
 
@@ -114,19 +114,6 @@ class Int8Linear {
     FixedPoint fixed_;
     std::atomic<int64_t> next_{0}, next_piece_{0};
 };
-
-// OpenMP's entry: runs the work on so many threads, and returns when all are done.
-typedef void (*OpenMP)(void (*work)(void*), void* context, unsigned threads, unsigned flags);
-
-// On OpenMP's threads if it is there, else on the pool's.
-template <class F>
-void on_threads(OpenMP openmp, int64_t threads, F work) {
-    if (openmp) {
-        openmp([](void* self) { (*static_cast<F*>(self))(); }, &work, unsigned(threads), 0);
-    } else {
-        Pool::instance().run(int(threads), [](void* self, int, int) { (*static_cast<F*>(self))(); }, &work);
-    }
-}
 
 }  // namespace fulmen
 

@@ -1,8 +1,11 @@
 """One library per process: built and bound at the first question, or a reason why not."""
 
+import ctypes
 import logging
+import os
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fulmen.kernels.native.abi import bind
@@ -49,3 +52,18 @@ def functions() -> Any:
     if loaded.reason is not None:
         raise RuntimeError(f"native kernels are not available: {loaded.reason}")
     return loaded.functions
+
+
+@cache
+def openmp() -> int | None:
+    """Where the OpenMP that torch runs on starts its threads; None if torch has none that is known here.
+
+    After an operation of torch they spin on their cores for a while, and threads of another pool would wait for them.
+    """
+    for name in ("libgomp.so.1", "libiomp5.so"):
+        try:
+            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+            return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
+        except (OSError, AttributeError):
+            continue
+    return None

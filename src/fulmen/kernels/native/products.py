@@ -1,14 +1,12 @@
 """The product of int8 weights with many tokens, by the native kernel."""
 
 import ctypes
-import os
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from fulmen.kernels.native.abi import Int8Product, Matrix
-from fulmen.kernels.native.loading import functions
+from fulmen.kernels.native.loading import functions, openmp
 
 
 def int8_columns() -> int:
@@ -24,20 +22,5 @@ def int8_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     x = x if x.stride(-1) == 1 else x.contiguous()
     out = torch.empty(len(x), len(weight))
     product = Int8Product(Matrix.of(weight, scale), x.data_ptr(), out.data_ptr(), len(x), x.stride(0))
-    functions().fulmen_int8_linear(ctypes.byref(product), torch.get_num_threads(), _openmp())
+    functions().fulmen_int8_linear(ctypes.byref(product), torch.get_num_threads(), openmp())
     return out
-
-
-@cache
-def _openmp() -> int | None:
-    """Where the OpenMP that torch runs on starts its threads; None if torch has none that is known here.
-
-    After an operation of torch they spin on their cores for a while, and threads of another pool would wait for them.
-    """
-    for name in ("libgomp.so.1", "libiomp5.so"):
-        try:
-            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-            return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
-        except (OSError, AttributeError):
-            continue
-    return None

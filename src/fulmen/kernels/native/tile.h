@@ -1,0 +1,64 @@
+// Products of small matrices that lie in a core's caches: chunks of a sequence, states, blocks of scores.
+#pragma once
+
+#include "simd.h"
+
+namespace fulmen {
+
+constexpr int kTileRows = kRegisters == 32 ? 8 : 4;
+constexpr int64_t kRowStep = 8;  // what the rows of a product are a multiple of, whatever the CPU
+
+// The left factor: element (i, k) lies at data[i * row + k * column], so a transposed matrix costs nothing.
+struct Left {
+    const float* data;
+    int64_t row, column;
+};
+
+enum class Into { kNothing, kSum };  // whether the product replaces what was there or is added to it
+
+template <int R, int V>
+inline void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t b_row, int64_t depth, float* out,
+                 int64_t out_row, Into into) {
+    vf total[R][V] = {};
+    if (into == Into::kSum) {
+        for (int i = 0; i < R; i++) {
+            for (int v = 0; v < V; v++) total[i][v] = load(out + i * out_row + v * W);
+        }
+    }
+    for (int64_t k = 0; k < depth; k++, a += column, b += b_row) {
+        vf right[V];
+        for (int v = 0; v < V; v++) right[v] = load(b + v * W);
+        for (int i = 0; i < R; i++) {
+            const vf left = splat(a[i * row]);
+            for (int v = 0; v < V; v++) total[i][v] += left * right[v];
+        }
+    }
+    for (int i = 0; i < R; i++) {
+        for (int v = 0; v < V; v++) store(out + i * out_row + v * W, total[i][v]);
+    }
+}
+
+// out[rows, columns] = or += a[rows, depth] b[depth, columns]; rows a multiple of kRowStep, columns of W. Sums run over
+// the depth in order, so that no result depends on the tiles.
+inline void multiply(int64_t rows, int64_t columns, int64_t depth, Left a, const float* b, int64_t b_row, float* out,
+                     int64_t out_row, Into into) {
+    for (int64_t j = 0; j < columns;) {
+        const bool two = j + 2 * W <= columns;
+        for (int64_t i = 0; i < rows; i += kTileRows) {
+            auto run = two ? tile<kTileRows, 2> : tile<kTileRows, 1>;
+            run(a.data + i * a.row, a.row, a.column, b + j, b_row, depth, out + i * out_row + j, out_row, into);
+        }
+        j += two ? 2 * W : W;
+    }
+}
+
+// out[columns, rows] of x[rows, columns], both row-major, rows and columns a multiple of kRowStep.
+inline void transpose(const float* x, int64_t x_row, int64_t rows, int64_t columns, float* out, int64_t out_row) {
+    for (int64_t i = 0; i < rows; i += kRowStep) {
+        for (int64_t j = 0; j < columns; j++) {
+            for (int64_t k = 0; k < kRowStep; k++) out[j * out_row + i + k] = x[(i + k) * x_row + j];
+        }
+    }
+}
+
+}  // namespace fulmen
