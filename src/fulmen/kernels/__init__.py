@@ -8,6 +8,7 @@ from fulmen.kernels.lightning_decode import lightning_decode
 from fulmen.kernels.logprob import token_logprobs
 from fulmen.kernels.paged_attention import paged_attention, softmax_attention
 from fulmen.kernels.rms_norm import rms_norm
+from fulmen.kernels.silu_lightning import silu_lightning
 
 __all__ = [
     "grouped_experts",
@@ -18,6 +19,7 @@ __all__ = [
     "mean_divergence",
     "paged_attention",
     "rms_norm",
+    "silu_lightning",
     "softmax_attention",
     "token_logprobs",
 ]

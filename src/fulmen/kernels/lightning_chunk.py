@@ -278,6 +278,14 @@ def _span_chunks(q: Tensor) -> int:
     return max(1, SPAN_ELEMENTS[q.device.type] // (CHUNK * q[0].numel())) if len(q) else 1
 
 
+def sequence_bounds(cu_seqlens: Tensor | None, num_tokens: int) -> tuple[int, ...]:
+    """Where sequences begin and end, checked; without `cu_seqlens` they are one."""
+    bounds = (0, num_tokens) if cu_seqlens is None else tuple(cu_seqlens.tolist())
+    if bounds[0] != 0 or bounds[-1] != num_tokens or any(start > end for start, end in pairwise(bounds)):
+        raise ValueError(f"cu_seqlens must rise from 0 to the number of tokens {num_tokens}, got {list(bounds)}")
+    return bounds
+
+
 def lightning_chunk(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor | None = None, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -286,9 +294,7 @@ def lightning_chunk(
     Differentiable once in q, k, v and state. Computes in float32, in float64 for float64 inputs, never in
     what autocast says.
     """
-    bounds = (0, len(q)) if cu_seqlens is None else tuple(cu_seqlens.tolist())
-    if bounds[0] != 0 or bounds[-1] != len(q) or any(start > end for start, end in pairwise(bounds)):
-        raise ValueError(f"cu_seqlens must rise from 0 to the number of tokens {len(q)}, got {list(bounds)}")
+    bounds = sequence_bounds(cu_seqlens, len(q))
     if state is None:
         heads, dim = q.shape[1:]
         state = q.new_zeros(len(bounds) - 1, heads, dim, dim, dtype=compute_dtype(q))

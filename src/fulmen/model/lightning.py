@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fulmen.config import ModelConfig
-from fulmen.kernels import lightning, lightning_decode
+from fulmen.kernels import lightning_decode, silu_lightning
 from fulmen.model.cache import ForwardPass
 from fulmen.model.norm import RMSNorm
 
@@ -58,22 +58,22 @@ class LightningAttention(nn.Module):
         """x [T, hidden] -> [T, hidden]; the cache's states of this layer are continued and updated in place."""
         if self.slopes.device != x.device:
             self.slopes = self.slopes.to(x.device)
-        qkv = functional.silu(self.qkv_proj(x), inplace=not x.requires_grad)
         # Head by head [q | k | v], not three blocks.
-        q, k, v = qkv.view(-1, self.num_heads, 3 * self.head_dim).split(self.head_dim, dim=-1)  # each [T, H, D]
-        out = self._attend(q, k, v, shared)  # [T, H, D]
+        qkv = self.qkv_proj(x).view(-1, self.num_heads, 3 * self.head_dim)  # [T, H, 3 D]
+        out = self._attend(qkv, shared)  # [T, H, D]
         gate = torch.sigmoid(self.output_gate(x))  # [T, H * D]
         out = out.to(self.norm.weight.dtype)  # under autocast it is bfloat16, and the weights are float32
         return self.out_proj(self.norm(out.reshape(gate.shape)) * gate)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, shared: ForwardPass) -> Tensor:
+    def _attend(self, qkv: Tensor, shared: ForwardPass) -> Tensor:
         batch = shared.batch
         if shared.cache is None:
-            return lightning(q, k, v, self.slopes, cu_seqlens=batch.cu_seqlens)[0]
+            return silu_lightning(qkv, self.slopes, cu_seqlens=batch.cu_seqlens)[0]
         assert batch.slots is not None
         states = shared.cache.states[self.index]  # [slots, H, D, D]
-        if len(batch.lengths) == len(q):
+        if len(batch.lengths) == len(qkv):
+            q, k, v = functional.silu(qkv).split(self.head_dim, dim=-1)
             return lightning_decode(q, k, v, self.slopes, states, batch.slots)
-        out, state = lightning(q, k, v, self.slopes, states[batch.slots], batch.cu_seqlens)
+        out, state = silu_lightning(qkv, self.slopes, states[batch.slots], batch.cu_seqlens)
         states[batch.slots] = state
         return out

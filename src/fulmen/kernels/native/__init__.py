@@ -1,4 +1,5 @@
-"""Native kernels for CPUs: a whole decode step in one call, without an interpreter or a dispatcher in between.
+"""Native kernels for CPUs: a whole decode step in one call, without an interpreter or a dispatcher in between, and the
+parts of longer passes that torch computes far below what the CPU can.
 
 C++ with a plain C interface, compiled on first use by `build` and bound by `abi`; `program` assembles operations
 into a program and runs it. Where nothing can be compiled, everything falls back to torch, and one warning says what
@@ -6,11 +7,13 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.lightning import DIM_STEP, lightning_backward, lightning_forward
 from fulmen.kernels.native.loading import available, unavailable_reason
 from fulmen.kernels.native.products import int8_columns, int8_product
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
 
 __all__ = [
+    "DIM_STEP",
     "Buffer",
     "Kind",
     "Matrix",
@@ -20,5 +23,7 @@ __all__ = [
     "available",
     "int8_columns",
     "int8_product",
+    "lightning_backward",
+    "lightning_forward",
     "unavailable_reason",
 ]

@@ -117,6 +117,32 @@ class Int8Product(Structure):
     ]
 
 
+class LightningInputs(Structure):
+    """What forward and backward of lightning attention read; lightning.cpp says it exactly."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("sequences", "heads", "dim", "type")),
+        *((name, c_void_p) for name in ("bounds", "slopes", "q", "k", "v")),
+        *((name, c_int64) for name in ("token_stride", "head_stride")),
+        ("starts", c_void_p),
+    ]
+
+
+class LightningForward(Structure):
+    """The outputs, and the states that are continued."""
+
+    _fields_ = [("inputs", LightningInputs), *((name, c_void_p) for name in ("out", "state"))]
+
+
+class LightningBackward(Structure):
+    """Gradients of the outputs, those of the inputs, and those of the states."""
+
+    _fields_ = [
+        ("inputs", LightningInputs),
+        *((name, c_void_p) for name in ("d_out", "d_q", "d_k", "d_v", "d_state")),
+    ]
+
+
 def bind(path: str) -> Any:
     """Load the built library and declare its functions. Calls release the interpreter lock."""
     library = ctypes.CDLL(path)
@@ -137,4 +163,8 @@ def bind(path: str) -> Any:
     library.fulmen_int8_columns.argtypes = []
     library.fulmen_int8_linear.restype = None
     library.fulmen_int8_linear.argtypes = [POINTER(Int8Product), c_int64, c_void_p]
+    library.fulmen_lightning.restype = None
+    library.fulmen_lightning.argtypes = [POINTER(LightningForward), c_int64, c_void_p]
+    library.fulmen_lightning_backward.restype = None
+    library.fulmen_lightning_backward.argtypes = [POINTER(LightningBackward), c_int64, c_void_p]
     return library
