@@ -10,7 +10,7 @@ from fulmen.kernels import grouped_experts, reference
 HIDDEN, INNER = 6, 5
 
 
-def inputs(tokens, experts, top_k, seed, dtype=torch.float64):
+def inputs(tokens, experts, top_k, seed, dtype=torch.float64, inner=INNER):
     """x, expert_ids, weights, w13, w2; half of the experts are rarely chosen, so some are idle."""
     generator = torch.Generator().manual_seed(seed)
     popularity = torch.rand(tokens, experts, generator=generator) + (torch.arange(experts) % 2)
@@ -18,8 +18,8 @@ def inputs(tokens, experts, top_k, seed, dtype=torch.float64):
         torch.randn(tokens, HIDDEN, dtype=dtype, generator=generator),
         popularity.topk(top_k, dim=-1).indices,
         torch.rand(tokens, top_k, dtype=dtype, generator=generator),
-        torch.randn(experts, 2 * INNER, HIDDEN, dtype=dtype, generator=generator),
-        torch.randn(experts, HIDDEN, INNER, dtype=dtype, generator=generator),
+        torch.randn(experts, 2 * inner, HIDDEN, dtype=dtype, generator=generator),
+        torch.randn(experts, HIDDEN, inner, dtype=dtype, generator=generator),
     )
 
 
@@ -41,6 +41,29 @@ def test_outputs_and_gradients_equal_the_loop(shape, seed):
     results[1] += (results[1][0],)
     for actual, expected in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shapes.filter(lambda shape: shape[0]),
+    st.sampled_from([5, 16, 48]),  # 5 goes through torch, the others natively where there is a compiler
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.integers(0, 1000),
+)
+def test_gradients_in_lower_precision_err_by_rounding_alone(shape, inner, dtype, seed):
+    exact = inputs(*shape, seed, inner=inner)
+    d_out = torch.randn(exact[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    results = []
+    x, ids, *rest = exact
+    kinds = (dtype, torch.float32, dtype, dtype)
+    rounded = [tensor.to(kind) for tensor, kind in zip((x, *rest), kinds, strict=True)]
+    for form in (grouped_experts, reference.grouped_experts):
+        exactly = form is reference.grouped_experts
+        leaves = [(tensor.double() if exactly else tensor.clone()).requires_grad_() for tensor in rounded]
+        out = form(leaves[0], ids, *leaves[1:])
+        results.append(torch.autograd.grad(out, leaves, d_out.to(out.dtype), materialize_grads=True))
+    for actual, expected in zip(*results, strict=True):
+        assert (actual - expected).abs().max() <= 12 * torch.finfo(dtype).eps * max(1, expected.abs().max())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fulmen.kernels import native
+
 BLOCK = 64
 """Rows of one expert are a multiple of this where their number decides which code is generated."""
 
@@ -60,8 +62,8 @@ class ExpertRows:
         return cls(tokens, places.view_as(expert_ids), padded)
 
     def spread(self, weights: Tensor) -> Tensor:
-        """weights [T, K] -> [R, 1], 0 for padding."""
-        return weights.new_zeros(len(self.tokens)).index_copy_(0, self.places.flatten(), weights.flatten())[:, None]
+        """weights [T, K] -> [R], 0 for padding."""
+        return weights.new_zeros(len(self.tokens)).index_copy_(0, self.places.flatten(), weights.flatten())
 
     def slices(self) -> list[tuple[int, slice]]:
         """(expert, its rows) for every expert that has any."""
@@ -88,11 +90,11 @@ def _forward(x: Tensor, rows: ExpertRows, weights: Tensor, w13: Tensor, w2: Tens
         count = part.stop - part.start
         inner = scratch[:count] if kept is None else kept[part]  # [n, 2 F]
         torch.mm(x.index_select(0, rows.tokens[part]), w13[expert].T, out=inner)
-        gate, up = inner.chunk(2, dim=-1)  # each [n, F]
         if kept is None:
+            gate, up = inner.chunk(2, dim=-1)  # each [n, F]
             active = functional.silu(gate, inplace=True).mul_(up)
         else:
-            active = torch.mul(functional.silu(gate), up, out=scratch[:count])
+            active = _gate(inner, scratch[:count])
         torch.mm(active, w2[expert].T, out=values[part])
     return rows.combine(values, weights)
 
@@ -114,7 +116,7 @@ class _GroupedExperts(torch.autograd.Function):
         x, weights, w13, w2, kept = ctx.saved_tensors
         rows: ExpertRows = ctx.rows
         need_x, _, _, need_w13, need_w2 = ctx.needs_input_grad
-        coefficients = rows.spread(weights).to(x.dtype)  # [R, 1]
+        coefficients = rows.spread(weights)  # [R]
         d_values = x.new_empty(len(rows.tokens), x.shape[1]) if need_x else None  # [R, hidden]
         d_coefficients = torch.empty_like(coefficients)
         d_w13, d_w2 = (torch.empty_like(w) if need else None for w, need in ((w13, need_w13), (w2, need_w2)))
@@ -133,8 +135,16 @@ class _GroupedExperts(torch.autograd.Function):
             if gradient is not None and len(idle):
                 gradient.index_fill_(0, idle, 0)
         d_x = None if d_values is None else rows.combine(d_values)
-        d_weights = d_coefficients[:, 0][rows.places].to(weights.dtype)  # [T, K]
+        d_weights = d_coefficients[rows.places]  # [T, K]
         return d_x, None, d_weights, d_w13, d_w2
+
+
+def _gate(inner: Tensor, out: Tensor) -> Tensor:
+    """silu(gate) * up of inner [n, 2 F], into out [n, F]."""
+    if _is_native(inner):
+        return native.gate_forward(inner, out)
+    gate, up = inner.chunk(2, dim=-1)
+    return torch.mul(functional.silu(gate), up, out=out)
 
 
 def _gate_backward(
@@ -142,20 +152,28 @@ def _gate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Through silu(gate) * up: returns coefficient * silu(gate) * up [n, F] and the gradient of inner [n, 2 F].
 
-    inner [n, 2 F] is gate and up; d_active [n, F] the gradient of the product before the coefficient [n, 1], used
-    up here. The coefficient's own gradient <silu(gate) * up, d_active> is written into d_coefficient [n, 1].
+    inner [n, 2 F] is gate and up; d_active [n, F] the gradient of the product before the coefficient [n], used up here.
+    The coefficient's own gradient <silu(gate) * up, d_active> is written into d_coefficient [n].
     """
+    if _is_native(inner):
+        return native.gate_backward(inner, d_active, coefficient, d_coefficient)
     gate, up = inner.chunk(2, dim=-1)
     smooth = functional.silu(gate)
     active = smooth * up
-    d_coefficient.copy_(torch.linalg.vecdot(active, d_active)[:, None])
-    active.mul_(coefficient)
-    d_active.mul_(coefficient)
+    d_coefficient.copy_(torch.linalg.vecdot(active, d_active))
+    factor = coefficient[:, None].to(inner.dtype)
+    active.mul_(factor)
+    d_active.mul_(factor)
     d_inner = torch.empty_like(inner)
     d_gate, d_up = d_inner.chunk(2, dim=-1)
     torch.mul(d_active, smooth, out=d_up)
     torch.ops.aten.silu_backward.grad_input(d_active.mul_(up), gate, grad_input=d_gate)
     return active, d_inner
+
+
+def _is_native(inner: Tensor) -> bool:
+    fits = inner.device.type == "cpu" and inner.dtype in (torch.float32, torch.bfloat16)
+    return fits and inner.shape[1] % (2 * native.DIM_STEP) == 0 and native.available()
 
 
 def _grouped_mm(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:

@@ -58,7 +58,10 @@ def default_chunk(hidden: Tensor, live: int) -> int:
 def _forward(
     hidden: Tensor, head_weight: Tensor, targets: Tensor, live: int, chunk: int, keep: int, kept_dtype: torch.dtype
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Log-probabilities [T], softmax numerators of the first `keep` chunks, and each row's maximum and sum [2, T]."""
+    """Log-probabilities [T], softmax numerators of the first `keep` chunks, and each row's maximum and sum [2, T].
+
+    The kept numerators of the targets themselves are 0.
+    """
     dtype = compute_dtype(hidden)
     weight = head_weight[:live].to(dtype)
     logprobs, tops, totals = hidden.new_empty(3, len(hidden), dtype=dtype)
@@ -67,7 +70,8 @@ def _forward(
     for n, start in enumerate(range(0, len(hidden), chunk)):
         part = slice(start, start + chunk)
         rows = hidden[part].to(dtype)
-        logits = torch.mm(rows, weight.T, out=scratch[: len(rows)])  # [n, V]
+        stays = n < keep and kept_dtype == dtype
+        logits = torch.mm(rows, weight.T, out=None if stays else scratch[: len(rows)])  # [n, V]
         top = logits.amax(dim=-1, keepdim=True)
         chosen = logits.gather(1, targets[part, None]) - top
         logits.sub_(top).exp_()
@@ -75,12 +79,25 @@ def _forward(
         logprobs[part] = (chosen - total.log())[:, 0]
         tops[part], totals[part] = top[:, 0], total[:, 0]
         if n < keep:
-            kept.append(logits.to(kept_dtype, copy=True))
+            kept.append(_without_targets(logits, targets[part]).to(kept_dtype))
     return logprobs, kept, torch.stack((tops, totals))
 
 
+def _without_targets(numerators: Tensor, targets: Tensor) -> Tensor:
+    """Set each row's entry of its target to 0, in place: [n, V] and [n]."""
+    places = torch.arange(len(targets), device=targets.device) * numerators.shape[1] + targets
+    numerators.view(-1).index_fill_(0, places, 0)  # scatter_ would copy all of it
+    return numerators
+
+
 class _TokenLogprobs(torch.autograd.Function):
-    """Keeps the softmax numerators of the first chunks within a fixed budget; the other chunks' are computed again."""
+    """Keeps the softmax numerators of the first chunks within a fixed budget; the other chunks' are computed again.
+
+    With g the gradient of a row's log-probability, e its numerators, z their sum and p the target's probability, its
+    logits have the gradient -g e / z, but for the target's, which is g (1 - p). Rows are scaled where they are hidden
+    states and not where they are as long as the vocabulary, and the target has a term of its own: 1 - p as a difference
+    would be all rounding where p is near 1.
+    """
 
     @staticmethod
     def forward(
@@ -97,24 +114,28 @@ class _TokenLogprobs(torch.autograd.Function):
     def backward(ctx: Any, d_logprobs: Tensor) -> tuple[Tensor | None, ...]:
         hidden, head_weight, targets, logprobs, sums, *kept = ctx.saved_tensors
         need_hidden, need_weight = ctx.needs_input_grad[:2]
-        weight = head_weight[: ctx.live].to(sums.dtype)
+        dtype = sums.dtype
+        weight = head_weight[: ctx.live].to(dtype)
         narrow = weight.to(ctx.dtype)
-        d_hidden = torch.empty_like(hidden) if need_hidden else None
-        d_weight = torch.zeros_like(head_weight, dtype=weight.dtype) if need_weight else None
+        share = (d_logprobs / sums[1])[:, None]  # g / z [T, 1]
+        of_target = (-torch.expm1(logprobs) * d_logprobs)[:, None]  # g (1 - p) [T, 1]
+        d_hidden = weight.index_select(0, targets).mul_(of_target) if need_hidden else None
+        d_weight = torch.zeros_like(head_weight, dtype=dtype) if need_weight else None
         for n, start in enumerate(range(0, len(hidden), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
-            rows, grad = hidden[part].to(weight.dtype), d_logprobs[part, None]
-            top, total = sums[:, part, None]
-            if n < len(kept):  # d_logits [n, V]: (target - probability) * gradient
-                d_logits = kept[n] * (-grad / total).to(ctx.dtype)
+            rows = hidden[part].to(dtype)
+            if n < len(kept):
+                numerators = kept[n]  # [n, V]
             else:
-                d_logits = torch.mm(rows, weight.T).sub_(top).exp_().mul_(-grad / total).to(ctx.dtype)
-            # Not 1 - probability, which would be all rounding where the probability is near 1.
-            of_targets = -torch.expm1(logprobs[part, None]) * grad
-            places = torch.arange(len(rows), device=rows.device) * ctx.live + targets[part]
-            d_logits.view(-1).index_copy_(0, places, of_targets[:, 0].to(ctx.dtype))  # scatter_ would copy all of it
+                numerators = torch.mm(rows, weight.T).sub_(sums[0, part, None]).exp_()
+                numerators = _without_targets(numerators, targets[part]).to(ctx.dtype)
             if d_hidden is not None:
-                d_hidden[part] = d_logits @ narrow
+                d_hidden[part] -= (numerators @ narrow) * share[part]
             if d_weight is not None:
-                d_weight[: ctx.live] += d_logits.T @ rows.to(ctx.dtype)
+                d_weight[: ctx.live] -= numerators.T @ (rows * share[part]).to(ctx.dtype)
+        if d_weight is not None:
+            d_weight += torch.ops.aten.embedding_dense_backward(
+                hidden.to(dtype) * of_target, targets, len(d_weight), -1, scale_grad_by_freq=False
+            )
+        d_hidden = None if d_hidden is None else d_hidden.to(hidden.dtype)
         return d_hidden, None if d_weight is None else d_weight.to(head_weight.dtype), None, None, None, None

@@ -27,9 +27,10 @@ def silu_lightning(
     if not _is_native(qkv, dim):
         q, k, v = functional.silu(qkv).split(dim, dim=-1)
         return lightning(q, k, v, slopes, state, cu_seqlens)
-    qkv, bounds = qkv.contiguous(), sequence_bounds(cu_seqlens, len(qkv))
+    bounds = sequence_bounds(cu_seqlens, len(qkv))
     if state is None:
         state = qkv.new_zeros(len(bounds) - 1, qkv.shape[1], dim, dim, dtype=torch.float32)
+    qkv, slopes, state = qkv.contiguous(), slopes.float(), state.float()
     if torch.is_grad_enabled() and (qkv.requires_grad or state.requires_grad):
         return _SiluLightning.apply(qkv, slopes, state, bounds)
     out, final, _ = native.lightning_forward(qkv, slopes, state, bounds, keep=False)
@@ -40,9 +41,7 @@ class _SiluLightning(torch.autograd.Function):
     """Keeps the projections and the states before every chunk; what silu made of them is computed again."""
 
     @staticmethod
-    def forward(
-        ctx: Any, qkv: Tensor, slopes: Tensor, state: Tensor, bounds: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, qkv: Tensor, slopes: Tensor, state: Tensor, bounds: Sequence[int]) -> tuple[Tensor, Tensor]:
         out, final, starts = native.lightning_forward(qkv, slopes, state, bounds, keep=True)
         ctx.save_for_backward(qkv, slopes, starts)
         ctx.bounds = bounds

@@ -7,6 +7,7 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.gate import gate_backward, gate_forward
 from fulmen.kernels.native.lightning import DIM_STEP, lightning_backward, lightning_forward
 from fulmen.kernels.native.loading import available, unavailable_reason
 from fulmen.kernels.native.products import int8_columns, int8_product
@@ -21,6 +22,8 @@ __all__ = [
     "ProgramBuilder",
     "Shape",
     "available",
+    "gate_backward",
+    "gate_forward",
     "int8_columns",
     "int8_product",
     "lightning_backward",

@@ -143,6 +143,24 @@ class LightningBackward(Structure):
     ]
 
 
+class Gate(Structure):
+    """Rows of gate and up, and what becomes of them; gate.cpp says it exactly."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "width", "type")),
+        *((name, c_void_p) for name in ("inner", "active")),
+    ]
+
+
+class GateBackward(Structure):
+    """Gradients of the rows and of their coefficients."""
+
+    _fields_ = [
+        ("gate", Gate),
+        *((name, c_void_p) for name in ("d_active", "coefficient", "d_inner", "d_coefficient")),
+    ]
+
+
 def bind(path: str) -> Any:
     """Load the built library and declare its functions. Calls release the interpreter lock."""
     library = ctypes.CDLL(path)
@@ -167,4 +185,8 @@ def bind(path: str) -> Any:
     library.fulmen_lightning.argtypes = [POINTER(LightningForward), c_int64, c_void_p]
     library.fulmen_lightning_backward.restype = None
     library.fulmen_lightning_backward.argtypes = [POINTER(LightningBackward), c_int64, c_void_p]
+    library.fulmen_gate.restype = None
+    library.fulmen_gate.argtypes = [POINTER(Gate), c_int64, c_void_p]
+    library.fulmen_gate_backward.restype = None
+    library.fulmen_gate_backward.argtypes = [POINTER(GateBackward), c_int64, c_void_p]
     return library
