@@ -141,6 +141,67 @@ inline vi add_byte_products(vi total, vi unsigned_bytes, vi signed_bytes) {
 }
 #endif
 
+// Two bfloat16 that meet in a product of matrices, one behind the other in its depth: a lane of 32 bits.
+struct Pair {
+    uint32_t bits;
+};
+
+inline vi load(const Pair* p) {
+    vi v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+inline void store(Pair* p, vi v) { std::memcpy(p, &v, sizeof v); }
+
+inline vi splat(Pair x) { return vi{} + int32_t(x.bits); }
+
+// Each lane of total gains left * right: of floats, or of both halves of pairs.
+inline vf add_products(vf total, vf left, vf right) { return total + left * right; }
+
+#if defined(__AVX512BF16__)
+constexpr bool kPairProducts = true;
+inline vf add_products(vf total, vi left, vi right) {
+    return vf(_mm512_dpbf16_ps(__m512(total), __m512bh(left), __m512bh(right)));
+}
+
+// To the nearest bfloat16, ties to even: W of them.
+inline void store(bf16* p, vf x) {
+    const __m256i narrow = __m256i(_mm512_cvtneps_pbh(__m512(x)));
+    std::memcpy(p, &narrow, sizeof narrow);
+}
+
+// The lanes of two vectors side by side: pairs of the first's and the second's.
+inline vi pairs(vf first, vf second) {
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const __m512i both = __m512i(_mm512_cvtne2ps_pbh(__m512(second), __m512(first)));
+    return vi(_mm512_permutexvar_epi16(__m512i(lane | (lane + W) << 16), both));
+}
+#else
+constexpr bool kPairProducts = false;  // only `store` is called: products of float32 are faster
+inline vf add_products(vf total, vi left, vi right) {
+    const vf low = vf(left << 16) * vf(right << 16);
+    return total + low + vf(left & int32_t(0xffff0000)) * vf(right & int32_t(0xffff0000));
+}
+
+// The nearest bfloat16, ties to even, in the low half of each lane; NaN stays NaN.
+inline vu narrow_lanes(vf x) {
+    const vu bits = vu(x);
+    return x != x ? (bits >> 16 | 0x40) : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+inline void store(bf16* p, vf x) {
+    typedef uint16_t half __attribute__((vector_size(2 * W)));
+    const half narrow = __builtin_convertvector(narrow_lanes(x), half);
+    std::memcpy(p, &narrow, sizeof narrow);
+}
+
+inline vi pairs(vf first, vf second) { return vi(narrow_lanes(first) | narrow_lanes(second) << 16); }
+#endif
+
+// The same from rows that are bfloat16 already.
+inline vi pairs(const bf16* first, const bf16* second) { return vi(vu(load(first)) >> 16 | vu(load(second))); }
+
 inline void store_first(float* p, vf v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
 
 template <class E>
@@ -154,6 +215,13 @@ inline void store_upto(float* p, vf v, int64_t n) {
     } else {
         store_first(p, v, n);
     }
+}
+
+inline bool any(vi mask) {
+    int32_t lanes[W], result = 0;
+    std::memcpy(lanes, &mask, sizeof mask);
+    for (int i = 0; i < W; i++) result |= lanes[i];
+    return result != 0;
 }
 
 inline vf larger(vf a, vf b) { return a > b ? a : b; }
@@ -222,6 +290,20 @@ inline vf exp(vf x) {
     p = p * vf((half + 127) << 23) * vf((exponent - half + 127) << 23);
     p = x < low ? vf{} : p;
     return x > high ? splat(INFINITY) : p;
+}
+
+// 2^x of x < 127 to about 2 ulp, exactly 0 below 2^-126: for softmax, where `exp` would cost twice as much.
+inline vf exp2_bounded(vf x) {
+    const vf low = splat(-126.0f);
+    const vf bounded = x < low ? low : x;  // NaN stays NaN
+    const vf shifted = bounded + 12582912.0f;  // 1.5 * 2^23, as in `exp`
+    const vf r = bounded - (shifted - 12582912.0f);
+    vf p = r * 1.326472726e-3f + 9.671512700e-3f;
+    p = p * r + 5.550733744e-2f;
+    p = p * r + 2.402224208e-1f;
+    p = p * r + 6.931469776e-1f;
+    p = p * r + 1.0f;
+    return x < low ? vf{} : vf(vi(p) + (vi(shifted) << 23));
 }
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }

@@ -8,16 +8,19 @@ namespace fulmen {
 constexpr int kTileRows = kRegisters == 32 ? 8 : 4;
 constexpr int64_t kRowStep = 8;  // what the rows of a product are a multiple of, whatever the CPU
 
-// The left factor: element (i, k) lies at data[i * row + k * column], so a transposed matrix costs nothing.
-struct Left {
-    const float* data;
+// The left factor: element (i, k) lies at data[i * row + k * column], so a transposed matrix costs nothing. An element
+// is a float or a Pair of bfloat16, of which a row of the right factor holds pairs, too.
+template <class E>
+struct LeftOf {
+    const E* data;
     int64_t row, column;
 };
+using Left = LeftOf<float>;
 
 enum class Into { kNothing, kSum };  // whether the product replaces what was there or is added to it
 
-template <int R, int V>
-inline void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t b_row, int64_t depth, float* out,
+template <int R, int V, class E>
+inline void tile(const E* a, int64_t row, int64_t column, const E* b, int64_t b_row, int64_t depth, float* out,
                  int64_t out_row, Into into) {
     vf total[R][V] = {};
     if (into == Into::kSum) {
@@ -26,11 +29,11 @@ inline void tile(const float* a, int64_t row, int64_t column, const float* b, in
         }
     }
     for (int64_t k = 0; k < depth; k++, a += column, b += b_row) {
-        vf right[V];
+        decltype(load(b)) right[V];
         for (int v = 0; v < V; v++) right[v] = load(b + v * W);
         for (int i = 0; i < R; i++) {
-            const vf left = splat(a[i * row]);
-            for (int v = 0; v < V; v++) total[i][v] += left * right[v];
+            const auto left = splat(a[i * row]);
+            for (int v = 0; v < V; v++) total[i][v] = add_products(total[i][v], left, right[v]);
         }
     }
     for (int i = 0; i < R; i++) {
@@ -40,12 +43,13 @@ inline void tile(const float* a, int64_t row, int64_t column, const float* b, in
 
 // out[rows, columns] = or += a[rows, depth] b[depth, columns]; rows a multiple of kRowStep, columns of W. Sums run over
 // the depth in order, so that no result depends on the tiles.
-inline void multiply(int64_t rows, int64_t columns, int64_t depth, Left a, const float* b, int64_t b_row, float* out,
+template <class E>
+inline void multiply(int64_t rows, int64_t columns, int64_t depth, LeftOf<E> a, const E* b, int64_t b_row, float* out,
                      int64_t out_row, Into into) {
     for (int64_t j = 0; j < columns;) {
         const bool two = j + 2 * W <= columns;
         for (int64_t i = 0; i < rows; i += kTileRows) {
-            auto run = two ? tile<kTileRows, 2> : tile<kTileRows, 1>;
+            auto run = two ? tile<kTileRows, 2, E> : tile<kTileRows, 1, E>;
             run(a.data + i * a.row, a.row, a.column, b + j, b_row, depth, out + i * out_row + j, out_row, into);
         }
         j += two ? 2 * W : W;
@@ -53,7 +57,8 @@ inline void multiply(int64_t rows, int64_t columns, int64_t depth, Left a, const
 }
 
 // out[columns, rows] of x[rows, columns], both row-major, rows and columns a multiple of kRowStep.
-inline void transpose(const float* x, int64_t x_row, int64_t rows, int64_t columns, float* out, int64_t out_row) {
+template <class E>
+inline void transpose(const E* x, int64_t x_row, int64_t rows, int64_t columns, E* out, int64_t out_row) {
     for (int64_t i = 0; i < rows; i += kRowStep) {
         for (int64_t j = 0; j < columns; j++) {
             for (int64_t k = 0; k < kRowStep; k++) out[j * out_row + i + k] = x[(i + k) * x_row + j];
