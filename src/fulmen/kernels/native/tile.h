@@ -19,24 +19,30 @@ using Left = LeftOf<float>;
 
 enum class Into { kNothing, kSum };  // whether the product replaces what was there or is added to it
 
+// Its sums stay in registers only if every loop over them is unrolled before the compiler decides where arrays live.
 template <int R, int V, class E>
 inline void tile(const E* a, int64_t row, int64_t column, const E* b, int64_t b_row, int64_t depth, float* out,
                  int64_t out_row, Into into) {
-    vf total[R][V] = {};
-    if (into == Into::kSum) {
-        for (int i = 0; i < R; i++) {
-            for (int v = 0; v < V; v++) total[i][v] = load(out + i * out_row + v * W);
-        }
+    vf total[R][V];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; i++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) total[i][v] = into == Into::kSum ? load(out + i * out_row + v * W) : vf{};
     }
     for (int64_t k = 0; k < depth; k++, a += column, b += b_row) {
         decltype(load(b)) right[V];
+#pragma GCC unroll 2
         for (int v = 0; v < V; v++) right[v] = load(b + v * W);
+#pragma GCC unroll 8
         for (int i = 0; i < R; i++) {
             const auto left = splat(a[i * row]);
+#pragma GCC unroll 2
             for (int v = 0; v < V; v++) total[i][v] = add_products(total[i][v], left, right[v]);
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < R; i++) {
+#pragma GCC unroll 2
         for (int v = 0; v < V; v++) store(out + i * out_row + v * W, total[i][v]);
     }
 }
