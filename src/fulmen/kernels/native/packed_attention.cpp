@@ -22,9 +22,12 @@ class AttentionForward {
         : a_(a), group_(a.heads / a.kv_heads), queries_(std::max(kStrips / group_, int64_t(1)) * kStrip) {
         for (int64_t s = 0; s < a.sequences; s++) {
             const int64_t start = a.bounds[s], length = a.bounds[s + 1] - start;
-            // From the end, where queries see most: short pieces come last and even out the threads.
-            for (int64_t q = (length - 1) / queries_ * queries_; q >= 0 && length > 0; q -= queries_) {
-                for (int64_t h = 0; h < a.kv_heads; h++) pieces_.push_back({start, length, h, q});
+            // One head of keys after the other, so that it stays in the cache, and each from the end, where queries see
+            // most: short pieces come last and even out the threads.
+            for (int64_t h = 0; h < a.kv_heads; h++) {
+                for (int64_t q = round_up(length, queries_) - queries_; q >= 0; q -= queries_) {
+                    pieces_.push_back({start, length, h, q});
+                }
             }
         }
     }

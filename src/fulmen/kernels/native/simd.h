@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -217,11 +218,37 @@ inline void store_upto(float* p, vf v, int64_t n) {
     }
 }
 
+// Whether any lane of a comparison holds.
 inline bool any(vi mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps(__m256(mask)) != 0;
+#else
     int32_t lanes[W], result = 0;
     std::memcpy(lanes, &mask, sizeof mask);
     for (int i = 0; i < W; i++) result |= lanes[i];
     return result != 0;
+#endif
+}
+
+template <int First, class V, int... I>
+inline V zip(V a, V b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, (First + I / 2 + I % 2 * W)...);
+#else
+    return __builtin_shuffle(a, b, vi{(First + I / 2 + I % 2 * W)...});
+#endif
+}
+
+// The lanes of the first, or second, halves of two vectors in turn: a0 b0 a1 b1 ..
+template <class V>
+inline V zip_low(V a, V b) {
+    return zip<0>(a, b, std::make_integer_sequence<int, W>());
+}
+template <class V>
+inline V zip_high(V a, V b) {
+    return zip<W / 2>(a, b, std::make_integer_sequence<int, W>());
 }
 
 inline vf larger(vf a, vf b) { return a > b ? a : b; }
@@ -294,16 +321,14 @@ inline vf exp(vf x) {
 
 // 2^x of x < 127 to about 2 ulp, exactly 0 below 2^-126: for softmax, where `exp` would cost twice as much.
 inline vf exp2_bounded(vf x) {
-    const vf low = splat(-126.0f);
-    const vf bounded = x < low ? low : x;  // NaN stays NaN
-    const vf shifted = bounded + 12582912.0f;  // 1.5 * 2^23, as in `exp`
-    const vf r = bounded - (shifted - 12582912.0f);
+    const vf shifted = x + 12582912.0f;  // 1.5 * 2^23, as in `exp`
+    const vf r = x - (shifted - 12582912.0f);
     vf p = r * 1.326472726e-3f + 9.671512700e-3f;
     p = p * r + 5.550733744e-2f;
     p = p * r + 2.402224208e-1f;
     p = p * r + 6.931469776e-1f;
     p = p * r + 1.0f;
-    return x < low ? vf{} : vf(vi(p) + (vi(shifted) << 23));
+    return x < -126.0f ? vf{} : vf(vu(p) + (vu(shifted) << 23));  // NaN stays NaN
 }
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }

@@ -62,12 +62,35 @@ inline void multiply(int64_t rows, int64_t columns, int64_t depth, LeftOf<E> a, 
     }
 }
 
+// The first half of the rows zipped with the second, log2(W) times over: that is the transpose.
+template <class E>
+inline void transpose_square(const E* x, int64_t x_row, E* out, int64_t out_row) {
+    decltype(load(x)) rows[W], zipped[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) rows[i] = load(x + i * x_row);
+#pragma GCC unroll 4
+    for (int step = 1; step < W; step *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < W / 2; i++) {
+            zipped[2 * i] = zip_low(rows[i], rows[i + W / 2]);
+            zipped[2 * i + 1] = zip_high(rows[i], rows[i + W / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < W; i++) rows[i] = zipped[i];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) store(out + i * out_row, rows[i]);
+}
+
 // out[columns, rows] of x[rows, columns], both row-major, rows and columns a multiple of kRowStep.
 template <class E>
 inline void transpose(const E* x, int64_t x_row, int64_t rows, int64_t columns, E* out, int64_t out_row) {
-    for (int64_t i = 0; i < rows; i += kRowStep) {
-        for (int64_t j = 0; j < columns; j++) {
-            for (int64_t k = 0; k < kRowStep; k++) out[j * out_row + i + k] = x[(i + k) * x_row + j];
+    const bool squares = rows % W == 0;
+    const int64_t wide = squares ? columns / W * W : 0;
+    for (int64_t i = 0; i < rows; i += squares ? W : kRowStep) {
+        for (int64_t j = 0; j < wide; j += W) transpose_square(x + i * x_row + j, x_row, out + j * out_row + i, out_row);
+        for (int64_t j = wide; j < columns; j++) {
+            for (int64_t k = 0; k < (squares ? W : kRowStep); k++) out[j * out_row + i + k] = x[(i + k) * x_row + j];
         }
     }
 }
