@@ -40,10 +40,11 @@ inline void tile(const E* a, int64_t row, int64_t column, const E* b, int64_t b_
             for (int v = 0; v < V; v++) total[i][v] = add_products(total[i][v], left, right[v]);
         }
     }
+    asm("" : "+r"(out_row));  // else the rows' addresses are computed before the loop and kept in vector registers
 #pragma GCC unroll 8
-    for (int i = 0; i < R; i++) {
+    for (int i = 0; i < R; i++, out += out_row) {
 #pragma GCC unroll 2
-        for (int v = 0; v < V; v++) store(out + i * out_row + v * W, total[i][v]);
+        for (int v = 0; v < V; v++) store(out + v * W, total[i][v]);
     }
 }
 
