@@ -6,6 +6,7 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.attention import attends, packed_attention, packed_attention_gradient
 from fulmen.kernels.native.loading import available, unavailable_reason
 from fulmen.kernels.native.products import int8_columns, int8_product
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
@@ -17,8 +18,11 @@ __all__ = [
     "Program",
     "ProgramBuilder",
     "Shape",
+    "attends",
     "available",
     "int8_columns",
     "int8_product",
+    "packed_attention",
+    "packed_attention_gradient",
     "unavailable_reason",
 ]

@@ -184,7 +184,12 @@ class AttentionForward {
 
 }  // namespace fulmen
 
-extern "C" void fulmen_packed_attention(const fulmen::PackedAttention* a, int64_t threads, fulmen::OpenMP openmp) {
+extern "C" {
+
+// What the head dimension must be a multiple of.
+int64_t fulmen_attention_step() { return fulmen::W; }
+
+void fulmen_packed_attention(const fulmen::PackedAttention* a, int64_t threads, fulmen::OpenMP openmp) {
     if (a->type == fulmen::kBFloat16) {
         fulmen::AttentionForward<fulmen::bf16> attention(*a);
         fulmen::on_threads(openmp, threads, [&] { attention.run(); });
@@ -192,4 +197,5 @@ extern "C" void fulmen_packed_attention(const fulmen::PackedAttention* a, int64_
         fulmen::AttentionForward<float> attention(*a);
         fulmen::on_threads(openmp, threads, [&] { attention.run(); });
     }
+}
 }

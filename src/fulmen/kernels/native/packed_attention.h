@@ -116,7 +116,7 @@ class Workspace {
     }
 
    private:
-    static constexpr int64_t kLine = 16, kMostPieces = 16;
+    static constexpr int64_t kLine = 16, kMostPieces = 32;
     struct alignas(64) Line {
         float cells[kLine];
     };

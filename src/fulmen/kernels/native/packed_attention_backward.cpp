@@ -15,7 +15,7 @@
 
 namespace fulmen {
 
-constexpr int64_t kBackwardKeys = 64;
+constexpr int64_t kBackwardKeys = 32;
 constexpr int64_t kBackwardQueries = 64;  // a multiple of any 2 W
 
 template <class E>
@@ -47,9 +47,9 @@ class AttentionBackward {
 
     struct Memory {
         Memory(int64_t dim, int64_t tokens)
-            : space(5 * tokens * dim + 7 * Q * dim + 5 * K * Q + 2 * Q),
+            : space(5 * tokens * dim + 6 * Q * dim + 5 * K * Q + 2 * Q),
               keys(space.take<C>(tokens * dim)),
-              keys_depth(space.take<C>(tokens * dim)),
+              keys_depth(kTwoForms ? space.take<C>(tokens * dim) : keys),
               values(space.take<C>(tokens * dim)),
               d_keys(space.take<float>(tokens * dim)),
               d_values(space.take<float>(tokens * dim)),
@@ -63,9 +63,9 @@ class AttentionBackward {
               deltas(space.take<float>(Q)),
               scores(space.take<float>(K * Q)),
               d_weights(space.take<float>(K * Q)),
-              weights(space.take<C>(K * Q)),
-              d_scores(space.take<C>(K * Q)),
-              d_scores_depth(space.take<C>(K * Q)) {}
+              weights(kTwoForms ? space.take<C>(K * Q) : reinterpret_cast<C*>(scores)),
+              d_scores(kTwoForms ? space.take<C>(K * Q) : reinterpret_cast<C*>(d_weights)),
+              d_scores_depth(kTwoForms ? space.take<C>(K * Q) : d_scores) {}
 
         Workspace space;
         C *keys, *keys_depth, *values;    // of the whole sequence, as factors whose depth are dimensions or tokens
@@ -81,7 +81,7 @@ class AttentionBackward {
         const E* k = a_.k.at<const E>(piece.start, piece.kv_head);
         const E* v = a_.v.at<const E>(piece.start, piece.kv_head);
         pack_rows(k, a_.k.token, length, rows, dim, m.keys);
-        pack_depth(k, a_.k.token, length, rows, dim, m.keys_depth);
+        if (kTwoForms) pack_depth(k, a_.k.token, length, rows, dim, m.keys_depth);
         pack_rows(v, a_.v.token, length, rows, dim, m.values);
         std::fill(m.d_keys, m.d_keys + rows * dim, 0.0f);
         std::fill(m.d_values, m.d_values + rows * dim, 0.0f);
@@ -137,7 +137,7 @@ class AttentionBackward {
                  m.d_values + first * dim, dim, Into::kSum);
         multiply(keys, dim, queries / kDepth<C>, LeftOf<C>{m.d_scores + begin, row, 1}, m.queries_depth + begin * dim,
                  dim, m.d_keys + first * dim, dim, Into::kSum);
-        multiply(queries, dim, keys / kDepth<C>, LeftOf<C>{(kTwoForms ? m.d_scores_depth : m.d_scores) + skip, 1, Q},
+        multiply(queries, dim, keys / kDepth<C>, LeftOf<C>{m.d_scores_depth + skip, 1, Q},
                  m.keys_depth + first / kDepth<C> * dim, dim, m.d_queries + skip * dim, dim, Into::kSum);
     }
 
