@@ -13,7 +13,7 @@ namespace fulmen {
 constexpr int64_t kKeyBlock = 64;   // keys that stay in the first-level cache, with their values and a strip's scores
 constexpr int64_t kStrip = 2 * W;   // queries, the columns of a product's tile
 constexpr int64_t kStrips = 4;      // that a block of keys meets at least, if there are so many
-constexpr float kMostGrowth = 8.0f;  // by which scores may exceed what was subtracted, as a power of two
+constexpr float kMostGrowth = 8.0f;  // of scores beyond what is subtracted from them: weights reach 2 to that power
 
 template <class E>
 class AttentionForward {
@@ -49,8 +49,8 @@ class AttentionForward {
     struct Strip {
         int64_t head, first;    // its first query, counted from the sequence's start
         C* queries;             // [dim / kDepth, kStrip]
-        float* out;             // [kStrip, dim]: sums of values, weighted by exp2(scaled score - shift)
-        float *shift, *total;   // [kStrip]: what is subtracted from scaled scores, and the sums of weights
+        float* out;             // [kStrip, dim]: sums of values, weighted by exp2(scale (score - shift))
+        float *shift, *total;   // [kStrip]: what is subtracted from scores, and the sums of weights
     };
 
     struct Memory {
@@ -129,12 +129,13 @@ class AttentionForward {
         for (int64_t r = 0; r < keys; r += 2, scores += 2 * kStrip) {
             for (int i = 0; i < 4; i++) top[i] = larger(top[i], load(scores + i * W));
         }
-        const vf shift[2] = {larger(top[0], top[2]) * scale_, larger(top[1], top[3]) * scale_};
-        if (!any((shift[0] > load(strip.shift) + kMostGrowth) | (shift[1] > load(strip.shift + W) + kMostGrowth))) return;
+        for (int i = 0; i < 2; i++) top[i] = larger(top[i], top[i + 2]);
+        const vf growth[2] = {(top[0] - load(strip.shift)) * scale_, (top[1] - load(strip.shift + W)) * scale_};
+        if (!any((growth[0] > kMostGrowth) | (growth[1] > kMostGrowth))) return;
         float factors[kStrip];
         for (int i = 0; i < 2; i++) {
-            const vf before = load(strip.shift + i * W), after = larger(before, shift[i]);
-            const vf factor = exp2_bounded(before - after);
+            const vf before = load(strip.shift + i * W), after = larger(before, top[i]);
+            const vf factor = exp2_bounded((before - after) * scale_);
             store(factors + i * W, factor);
             store(strip.shift + i * W, after);
             store(strip.total + i * W, load(strip.total + i * W) * factor);
@@ -153,7 +154,7 @@ class AttentionForward {
         for (int64_t r = 0; r < keys; r += 2) {
             vf weight[4];
             for (int i = 0; i < 4; i++) {
-                weight[i] = exp2_bounded(load(scores + r * kStrip + i * W) * scale_ - shift[i % 2]);
+                weight[i] = exp2_bounded((load(scores + r * kStrip + i * W) - shift[i % 2]) * scale_);
                 total[i] += weight[i];
             }
             for (int i = 0; i < 2; i++) store_depth(weights + i * W, kStrip, r, weight[i], weight[i + 2]);
@@ -170,7 +171,8 @@ class AttentionForward {
             const int64_t token = piece.start + strip.first + i;
             write_rows(strip.out + i * a_.dim, 1, a_.dim, 1.0f / strip.total[i], a_.out.at<E>(token, strip.head), 0);
             if (a_.log_sums) {
-                a_.log_sums[token * a_.heads + strip.head] = strip.shift[i] + std::log2(strip.total[i]);
+                a_.log_sums[token * a_.heads + strip.head] =
+                    strip.shift[i] * scale_ + std::log2(strip.total[i]);
             }
         }
     }

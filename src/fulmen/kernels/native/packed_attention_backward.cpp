@@ -150,6 +150,7 @@ class AttentionBackward {
                 for (int64_t n = 0; n < 2; n++) {
                     const int64_t place = (r + n) * Q + i;
                     vf score = load(m.scores + place) * score_scale_ - shift;
+                    score = score > 0.0f ? vf{} : score;  // above 0 by rounding alone, of huge scores by much
                     if (kMasked) score = lanes_below(ahead + r + n - i) ? splat(-INFINITY) : score;
                     const vf weight = exp2_bounded(score);
                     d_score[n] = weight * (load(m.d_weights + place) - delta);
