@@ -19,8 +19,8 @@ from fulmen.kernels import native
 from fulmen.kernels.packed_attention import packed_attention
 
 SHORT = 1024
-"""Without the native kernel, a bfloat16 sequence of fewer tokens is attended to in float32 on CPUs: for every new length
-below, torch generates code for its bfloat16 products, which takes longer than they do."""
+"""Without the native kernel, CPUs attend to a bfloat16 sequence of fewer tokens in float32: for every new length below,
+torch generates code for its bfloat16 products, which takes longer than they do."""
 MIN_PAGE_OF_VARLEN = 256
 """torch's flash kernel for CUDA reads pages of a multiple of this many tokens; smaller ones are gathered first."""
 

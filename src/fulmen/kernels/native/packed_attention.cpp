@@ -10,9 +10,9 @@
 
 namespace fulmen {
 
-constexpr int64_t kKeyBlock = 64;   // keys that stay in the first-level cache, with their values and a strip's scores
-constexpr int64_t kStrip = 2 * W;   // queries, the columns of a product's tile
-constexpr int64_t kStrips = 4;      // that a block of keys meets at least, if there are so many
+constexpr int64_t kKeyBlock = 64;    // keys that stay in the first-level cache, with their values and a strip's scores
+constexpr int64_t kStrip = 2 * W;    // queries, the columns of a product's tile
+constexpr int64_t kStrips = 4;       // that a block of keys meets at least, if there are so many
 constexpr float kMostGrowth = 8.0f;  // of scores beyond what is subtracted from them: weights reach 2 to that power
 
 template <class E>
@@ -47,10 +47,10 @@ class AttentionForward {
     };
 
     struct Strip {
-        int64_t head, first;    // its first query, counted from the sequence's start
-        C* queries;             // [dim / kDepth, kStrip]
-        float* out;             // [kStrip, dim]: sums of values, weighted by exp2(scale (score - shift))
-        float *shift, *total;   // [kStrip]: what is subtracted from scores, and the sums of weights
+        int64_t head, first;   // its first query, counted from the sequence's start
+        C* queries;            // [dim / kDepth, kStrip]
+        float* out;            // [kStrip, dim]: sums of values, weighted by exp2(scale (score - shift))
+        float *shift, *total;  // [kStrip]: what is subtracted from scores, and the sums of weights
     };
 
     struct Memory {
@@ -171,8 +171,7 @@ class AttentionForward {
             const int64_t token = piece.start + strip.first + i;
             write_rows(strip.out + i * a_.dim, 1, a_.dim, 1.0f / strip.total[i], a_.out.at<E>(token, strip.head), 0);
             if (a_.log_sums) {
-                a_.log_sums[token * a_.heads + strip.head] =
-                    strip.shift[i] * scale_ + std::log2(strip.total[i]);
+                a_.log_sums[token * a_.heads + strip.head] = strip.shift[i] * scale_ + std::log2(strip.total[i]);
             }
         }
     }

@@ -40,7 +40,6 @@ using Cell = std::conditional_t<std::is_same_v<E, bf16> && kPairProducts, Pair, 
 template <class C>
 constexpr int64_t kDepth = std::is_same_v<C, Pair> ? 2 : 1;
 
-
 // The exponential is of base 2, its factor is part of the scores' scale.
 inline float score_scale(int64_t dim) { return float(1.4426950408889634 / std::sqrt(double(dim))); }
 

@@ -15,7 +15,7 @@
 
 namespace fulmen {
 
-constexpr int64_t kBackwardKeys = 32;
+constexpr int64_t kBackwardKeys = 32;     // of a block: few, because half of those on the diagonal are masked
 constexpr int64_t kBackwardQueries = 64;  // a multiple of any 2 W
 
 template <class E>
@@ -68,11 +68,14 @@ class AttentionBackward {
               d_scores_depth(kTwoForms ? space.take<C>(K * Q) : d_scores) {}
 
         Workspace space;
-        C *keys, *keys_depth, *values;    // of the whole sequence, as factors whose depth are dimensions or tokens
-        float *d_keys, *d_values;         // [tokens, dim]
-        C *rows, *queries, *queries_depth, *d_out, *d_out_depth;  // of the block of queries
+        // Of the whole sequence, as factors whose depth are the dimensions or, with the name, the tokens.
+        C *keys, *keys_depth, *values;
+        float *d_keys, *d_values;  // [tokens, dim]
+        // Of the block of queries: rows as they are read, factors for the scores, factors whose depth are the queries.
+        C *rows, *queries, *queries_depth, *d_out, *d_out_depth;
         float *d_queries, *log_sums, *deltas;
-        float *scores, *d_weights;  // [K, Q]
+        // Of the block of queries and one of keys, [K, Q], and as factors, for which float32 needs no other place.
+        float *scores, *d_weights;
         C *weights, *d_scores, *d_scores_depth;
     };
 
@@ -141,6 +144,7 @@ class AttentionBackward {
                  m.keys_depth + first / kDepth<C> * dim, dim, m.d_queries + skip * dim, dim, Into::kSum);
     }
 
+    // Scores and d_weights become weights and d_scores; queries from skip on, the first key `ahead` behind the first.
     template <bool kMasked>
     void weigh(int64_t skip, int64_t keys, int64_t ahead, Memory& m) const {
         for (int64_t r = 0; r < keys; r += 2) {

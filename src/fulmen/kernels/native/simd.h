@@ -321,14 +321,14 @@ inline vf exp(vf x) {
 
 // 2^x of x < 127 to about 2 ulp, exactly 0 below 2^-126: for softmax, where `exp` would cost twice as much.
 inline vf exp2_bounded(vf x) {
-    const vf shifted = x + 12582912.0f;  // 1.5 * 2^23, as in `exp`
-    const vf r = x - (shifted - 12582912.0f);
+    const vf shifted = x + 12583039.0f;  // 1.5 * 2^23 + 127: the low mantissa bits hold the result's exponent
+    const vf r = x - (shifted - 12583039.0f);
     vf p = r * 1.326472726e-3f + 9.671512700e-3f;
     p = p * r + 5.550733744e-2f;
     p = p * r + 2.402224208e-1f;
     p = p * r + 6.931469776e-1f;
     p = p * r + 1.0f;
-    return x < -126.0f ? vf{} : vf(vu(p) + (vu(shifted) << 23));  // NaN stays NaN
+    return x < -126.0f ? vf{} : p * vf(vu(shifted) << 23);
 }
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }

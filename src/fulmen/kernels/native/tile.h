@@ -89,7 +89,9 @@ inline void transpose(const E* x, int64_t x_row, int64_t rows, int64_t columns, 
     const bool squares = rows % W == 0;
     const int64_t wide = squares ? columns / W * W : 0;
     for (int64_t i = 0; i < rows; i += squares ? W : kRowStep) {
-        for (int64_t j = 0; j < wide; j += W) transpose_square(x + i * x_row + j, x_row, out + j * out_row + i, out_row);
+        for (int64_t j = 0; j < wide; j += W) {
+            transpose_square(x + i * x_row + j, x_row, out + j * out_row + i, out_row);
+        }
         for (int64_t j = wide; j < columns; j++) {
             for (int64_t k = 0; k < (squares ? W : kRowStep); k++) out[j * out_row + i + k] = x[(i + k) * x_row + j];
         }
