@@ -2,8 +2,8 @@
 
 The backward computes the weights anew from q, k and the log-sum-exp of each query, as flash attention does, so what is
 kept is linear in length. All that the kernel takes goes there, because torch's was nowhere faster: measured on a core
-of Zen 4 with 8 query and 4 key heads, D 32, 64 and 128, sequences of 64 to 4,096 tokens, its forward takes 1.2 to 2.4
-times as long in float32 and 2.3 to 5 times in bfloat16, its backward 1.2 to 2.2 and 1.8 to 16 times.
+of Zen 4 with 8 query and 4 key heads, D 32, 64 and 128, sequences of 64 to 4,096 tokens, its forward takes 1.2 to 2.7
+times as long in float32 and 2.5 to 5 times in bfloat16, its backward 1.3 to 3.4 and 1.9 to 7 times.
 
 Shapes: T tokens packed, Hq query heads, Hkv key and value heads, D head_dim.
 """
