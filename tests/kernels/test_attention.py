@@ -107,7 +107,8 @@ def test_by_hand():
         assert form(q, k, v, torch.tensor([0, 2]))[:, 0, 0].tolist() == pytest.approx([4, 7])
 
 
-def test_short_sequences_in_bfloat16_are_attended_to_in_float32_under_autocast_too():
+def test_without_the_native_kernel_short_bfloat16_is_attended_to_in_float32_under_autocast_too(monkeypatch):
+    monkeypatch.setattr("fulmen.kernels.native.attention.available", lambda: False)
     generator = torch.Generator().manual_seed(5)
     q, k, v = (torch.randn(50, heads, 16, generator=generator).bfloat16() for heads in (4, 2, 2))
     bounds = torch.tensor([0, 20, 50])

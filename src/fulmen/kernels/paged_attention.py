@@ -1,8 +1,9 @@
 """Causal softmax attention with grouped queries: over a packed batch (training) and over pages of a cache (serving).
 
-No mask or score matrix over a whole context is ever materialised. On CPUs each sequence goes through torch's flash
-kernel: new tokens see each other causally and their past without a mask, and the two results are merged by the
-log-sum-exp that the kernel returns. On CUDA in half precision the batch is one call of torch's varlen_attn.
+No mask or score matrix over a whole context is ever materialised. On CPUs sequences without a past go through the
+native kernel (`packed_attention`) where it runs, else through torch's flash kernel. With a past, new tokens see each
+other causally and their past without a mask, and the two results are merged by the log-sum-exp that torch's kernel
+returns. On CUDA in half precision the batch is one call of torch's varlen_attn.
 
 Shapes: T tokens packed, L new tokens of one sequence, Hq query heads, Hkv key and value heads, G = Hq / Hkv,
 D head_dim.
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fulmen.kernels import native
+from fulmen.kernels.packed_attention import packed_attention
+
 SHORT = 1024
-"""On CPUs a bfloat16 sequence of fewer tokens is attended to in float32: for every new length below, torch generates
-code for its bfloat16 products, which takes longer than they do."""
+"""Without the native kernel, CPUs attend to a bfloat16 sequence of fewer tokens in float32: for every new length below,
+torch generates code for its bfloat16 products, which takes longer than they do."""
 MIN_PAGE_OF_VARLEN = 256
 """torch's flash kernel for CUDA reads pages of a multiple of this many tokens; smaller ones are gathered first."""
 
@@ -32,6 +36,8 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor) -> Te
     lengths = [end - start for start, end in pairwise(bounds)]
     if _has_varlen(q):
         return _varlen(q, k, v, lengths, lengths)
+    if native.attends(q, k, v):
+        return packed_attention(q, k, v, bounds)
     outs = [_causal(q[start:end], k[start:end], v[start:end]) for start, end in pairwise(bounds) if end > start]
     return outs[0] if len(outs) == 1 else torch.cat([q[:0], *outs])
 
@@ -81,6 +87,8 @@ def _heads_first(x: Tensor) -> Tensor:
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One sequence without a past: q [L, Hq, D]; k, v [L, Hkv, D] -> [L, Hq, D]."""
+    if native.attends(q, k, v):
+        return packed_attention(q, k, v, (0, len(q)))
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and len(q) < SHORT:
         with torch.autocast("cpu", enabled=False):
             return _causal(q.float(), k.float(), v.float()).to(q.dtype)

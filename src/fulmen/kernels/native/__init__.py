@@ -7,6 +7,7 @@ to install.
 """
 
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
+from fulmen.kernels.native.attention import attends, packed_attention, packed_attention_gradient
 from fulmen.kernels.native.gate import gate_backward, gate_forward
 from fulmen.kernels.native.lightning import DIM_STEP, lightning_backward, lightning_forward
 from fulmen.kernels.native.loading import available, unavailable_reason
@@ -21,6 +22,7 @@ __all__ = [
     "Program",
     "ProgramBuilder",
     "Shape",
+    "attends",
     "available",
     "gate_backward",
     "gate_forward",
@@ -28,5 +30,7 @@ __all__ = [
     "int8_product",
     "lightning_backward",
     "lightning_forward",
+    "packed_attention",
+    "packed_attention_gradient",
     "unavailable_reason",
 ]

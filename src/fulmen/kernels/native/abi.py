@@ -161,6 +161,33 @@ class GateBackward(Structure):
     ]
 
 
+class TokenHeads(Structure):
+    """Elements [tokens, heads, dim] of a tensor: strides of tokens and heads, dimensions lie side by side."""
+
+    _fields_ = [("data", c_void_p), ("token", c_int64), ("head", c_int64)]
+
+    @classmethod
+    def of(cls, x: Tensor) -> "TokenHeads":
+        """A view of x [T, heads, D]."""
+        if x.dim() != 3 or x.stride(2) != 1 or x.device.type != "cpu":
+            raise ValueError(
+                f"native attention needs [tokens, heads, dim] on the CPU, dimensions side by side, "
+                f"got {list(x.shape)} with strides {x.stride()} on {x.device}"
+            )
+        return cls(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+class PackedAttention(Structure):
+    """Causal attention over packed sequences, and its gradient; packed_attention.h says it exactly."""
+
+    _fields_ = [
+        *((name, TokenHeads) for name in ("q", "k", "v", "out")),
+        *((name, TokenHeads) for name in ("d_out", "d_q", "d_k", "d_v")),
+        *((name, c_void_p) for name in ("log_sums", "bounds")),
+        *((name, c_int64) for name in ("sequences", "heads", "kv_heads", "dim", "type")),
+    ]
+
+
 def bind(path: str) -> Any:
     """Load the built library and declare its functions. Calls release the interpreter lock."""
     library = ctypes.CDLL(path)
@@ -189,4 +216,9 @@ def bind(path: str) -> Any:
     library.fulmen_gate.argtypes = [POINTER(Gate), c_int64, c_void_p]
     library.fulmen_gate_backward.restype = None
     library.fulmen_gate_backward.argtypes = [POINTER(GateBackward), c_int64, c_void_p]
+    library.fulmen_attention_step.restype = c_int64
+    library.fulmen_attention_step.argtypes = []
+    for function in (library.fulmen_packed_attention, library.fulmen_packed_attention_backward):
+        function.restype = None
+        function.argtypes = [POINTER(PackedAttention), c_int64, c_void_p]
     return library

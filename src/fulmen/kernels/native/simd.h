@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -141,13 +142,66 @@ inline vi add_byte_products(vi total, vi unsigned_bytes, vi signed_bytes) {
 }
 #endif
 
-// As `narrow` does for one.
-inline void store(bf16* p, vf v) {
-    typedef uint16_t half __attribute__((vector_size(2 * W)));
-    const vu bits = vu(v), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    const half low = __builtin_convertvector(v == v ? rounded : (bits >> 16 | 0x40), half);
-    std::memcpy(p, &low, sizeof low);
+// Two bfloat16 that meet in a product of matrices, one behind the other in its depth: a lane of 32 bits.
+struct Pair {
+    uint32_t bits;
+};
+
+inline vi load(const Pair* p) {
+    vi v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
 }
+
+inline void store(Pair* p, vi v) { std::memcpy(p, &v, sizeof v); }
+
+inline vi splat(Pair x) { return vi{} + int32_t(x.bits); }
+
+// Each lane of total gains left * right: of floats, or of both halves of pairs.
+inline vf add_products(vf total, vf left, vf right) { return total + left * right; }
+
+#if defined(__AVX512BF16__)
+constexpr bool kPairProducts = true;
+inline vf add_products(vf total, vi left, vi right) {
+    return vf(_mm512_dpbf16_ps(__m512(total), __m512bh(left), __m512bh(right)));
+}
+
+// To the nearest bfloat16, ties to even: W of them.
+inline void store(bf16* p, vf x) {
+    const __m256i narrow = __m256i(_mm512_cvtneps_pbh(__m512(x)));
+    std::memcpy(p, &narrow, sizeof narrow);
+}
+
+// The lanes of two vectors side by side: pairs of the first's and the second's.
+inline vi pairs(vf first, vf second) {
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const __m512i both = __m512i(_mm512_cvtne2ps_pbh(__m512(second), __m512(first)));
+    return vi(_mm512_permutexvar_epi16(__m512i(lane | (lane + W) << 16), both));
+}
+#else
+constexpr bool kPairProducts = false;  // only `store` is called: products of float32 are faster
+inline vf add_products(vf total, vi left, vi right) {
+    const vf low = vf(left << 16) * vf(right << 16);
+    return total + low + vf(left & int32_t(0xffff0000)) * vf(right & int32_t(0xffff0000));
+}
+
+// The nearest bfloat16, ties to even, in the low half of each lane; NaN stays NaN.
+inline vu narrow_lanes(vf x) {
+    const vu bits = vu(x);
+    return x != x ? (bits >> 16 | 0x40) : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+inline void store(bf16* p, vf x) {
+    typedef uint16_t half __attribute__((vector_size(2 * W)));
+    const half narrow = __builtin_convertvector(narrow_lanes(x), half);
+    std::memcpy(p, &narrow, sizeof narrow);
+}
+
+inline vi pairs(vf first, vf second) { return vi(narrow_lanes(first) | narrow_lanes(second) << 16); }
+#endif
+
+// The same from rows that are bfloat16 already.
+inline vi pairs(const bf16* first, const bf16* second) { return vi(vu(load(first)) >> 16 | vu(load(second))); }
 
 inline void store_first(float* p, vf v, int64_t n) { std::memcpy(p, &v, n * sizeof(float)); }
 
@@ -162,6 +216,39 @@ inline void store_upto(float* p, vf v, int64_t n) {
     } else {
         store_first(p, v, n);
     }
+}
+
+// Whether any lane of a comparison holds.
+inline bool any(vi mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps(__m256(mask)) != 0;
+#else
+    int32_t lanes[W], result = 0;
+    std::memcpy(lanes, &mask, sizeof mask);
+    for (int i = 0; i < W; i++) result |= lanes[i];
+    return result != 0;
+#endif
+}
+
+template <int First, class V, int... I>
+inline V zip(V a, V b, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, (First + I / 2 + I % 2 * W)...);
+#else
+    return __builtin_shuffle(a, b, vi{(First + I / 2 + I % 2 * W)...});
+#endif
+}
+
+// The lanes of the first, or second, halves of two vectors in turn: a0 b0 a1 b1 ..
+template <class V>
+inline V zip_low(V a, V b) {
+    return zip<0>(a, b, std::make_integer_sequence<int, W>());
+}
+template <class V>
+inline V zip_high(V a, V b) {
+    return zip<W / 2>(a, b, std::make_integer_sequence<int, W>());
 }
 
 inline vf larger(vf a, vf b) { return a > b ? a : b; }
@@ -230,6 +317,18 @@ inline vf exp(vf x) {
     p = p * vf((half + 127) << 23) * vf((exponent - half + 127) << 23);
     p = x < low ? vf{} : p;
     return x > high ? splat(INFINITY) : p;
+}
+
+// 2^x of x < 127 to about 2 ulp, exactly 0 below 2^-126: for softmax, where `exp` would cost twice as much.
+inline vf exp2_bounded(vf x) {
+    const vf shifted = x + 12583039.0f;  // 1.5 * 2^23 + 127: the low mantissa bits hold the result's exponent
+    const vf r = x - (shifted - 12583039.0f);
+    vf p = r * 1.326472726e-3f + 9.671512700e-3f;
+    p = p * r + 5.550733744e-2f;
+    p = p * r + 2.402224208e-1f;
+    p = p * r + 6.931469776e-1f;
+    p = p * r + 1.0f;
+    return x < -126.0f ? vf{} : p * vf(vu(shifted) << 23);
 }
 
 inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }

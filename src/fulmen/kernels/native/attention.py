@@ -1,0 +1,91 @@
+"""Causal softmax attention over packed sequences and its gradient, by the native kernel.
+
+Shapes: T tokens packed, S sequences, Hq query heads, Hkv key and value heads, D head_dim.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from fulmen.kernels.native.abi import TYPES, PackedAttention, TokenHeads
+from fulmen.kernels.native.loading import available, functions, openmp
+
+
+def attends(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether the kernel runs here and takes such queries, keys and values."""
+    if any(x.device.type != "cpu" or x.dtype != q.dtype for x in (q, k, v)):
+        return False
+    narrow = q.dtype in (torch.float32, torch.bfloat16)
+    return narrow and available() and q.shape[-1] % functions().fulmen_attention_step() == 0
+
+
+def packed_attention(
+    q: Tensor, k: Tensor, v: Tensor, bounds: Sequence[int], *, keep: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Causal attention, scale 1 / sqrt(D), in sequences from each of `bounds` [S + 1] to the next.
+
+    q [T, Hq, D]; k, v [T, Hkv, D], all of one dtype. Returns out [T, Hq, D] and, if `keep`, what the gradient needs:
+    log2 of each query's sum of exponentials, float32 [T, Hq]. All sums are float32; for bfloat16, weights are rounded
+    to bfloat16 on CPUs that multiply pairs of them, as torch does.
+    """
+    _check(q, k, v, bounds)
+    out = torch.empty(q.shape, dtype=q.dtype)
+    log_sums = torch.empty(q.shape[:2]) if keep else None
+    attention, _bounds = _describe(q, k, v, out, log_sums, bounds)
+    functions().fulmen_packed_attention(ctypes.byref(attention), torch.get_num_threads(), openmp())
+    return out, log_sums
+
+
+def packed_attention_gradient(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor, bounds: Sequence[int], d_out: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v, given that of `out`: what `packed_attention` took and returned, and d_out [T, Hq, D].
+
+    A thread takes a sequence's head of keys at a time, so fewer of these than threads leave threads idle.
+    """
+    _check(q, k, v, bounds)
+    for name, x in (("out", out), ("d_out", d_out)):
+        if x.shape != q.shape or x.dtype != q.dtype:
+            raise ValueError(f"{name} must be like q, {q.dtype} {list(q.shape)}, got {x.dtype} {list(x.shape)}")
+    if log_sums.shape != q.shape[:2] or log_sums.dtype != torch.float32 or not log_sums.is_contiguous():
+        raise ValueError(f"log_sums must be float32 {list(q.shape[:2])}, got {log_sums.dtype} {list(log_sums.shape)}")
+    attention, _bounds = _describe(q, k, v, out, log_sums, bounds)
+    grads = tuple(torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
+    attention.d_out = TokenHeads.of(d_out)
+    attention.d_q, attention.d_k, attention.d_v = (TokenHeads.of(grad) for grad in grads)
+    functions().fulmen_packed_attention_backward(ctypes.byref(attention), torch.get_num_threads(), openmp())
+    return grads[0], grads[1], grads[2]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, bounds: Sequence[int]) -> None:
+    if not attends(q, k, v):
+        raise ValueError(f"native attention takes no {q.dtype} {list(q.shape)} on {q.device} with {k.dtype}, {v.dtype}")
+    tokens, heads, dim = q.shape
+    if k.shape != v.shape or k.shape[::2] != (tokens, dim) or not heads or not k.shape[1] or heads % k.shape[1]:
+        raise ValueError(f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} don't fit each other")
+    if bounds[0] != 0 or bounds[-1] != tokens or any(start > end for start, end in pairwise(bounds)):
+        raise ValueError(f"bounds must rise from 0 to the number of tokens {tokens}, got {list(bounds)}")
+
+
+def _describe(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor | None, bounds: Sequence[int]
+) -> tuple[PackedAttention, "ctypes.Array[ctypes.c_int64]"]:
+    """The call's arguments, and the memory of its bounds, which must outlive the call."""
+    starts = (ctypes.c_int64 * len(bounds))(*bounds)
+    attention = PackedAttention(
+        q=TokenHeads.of(q),
+        k=TokenHeads.of(k),
+        v=TokenHeads.of(v),
+        out=TokenHeads.of(out),
+        log_sums=None if log_sums is None else log_sums.data_ptr(),
+        bounds=ctypes.addressof(starts),
+        sequences=len(bounds) - 1,
+        heads=q.shape[1],
+        kv_heads=k.shape[1],
+        dim=q.shape[2],
+        type=TYPES[q.dtype],
+    )
+    return attention, starts
