@@ -11,6 +11,7 @@ from fulmen.kernels.native.attention import attends, packed_attention, packed_at
 from fulmen.kernels.native.gate import gate_backward, gate_forward
 from fulmen.kernels.native.lightning import DIM_STEP, lightning_backward, lightning_forward
 from fulmen.kernels.native.loading import available, unavailable_reason
+from fulmen.kernels.native.norm import norm_backward, norm_forward
 from fulmen.kernels.native.products import int8_columns, int8_product
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
 
@@ -30,6 +31,8 @@ __all__ = [
     "int8_product",
     "lightning_backward",
     "lightning_forward",
+    "norm_backward",
+    "norm_forward",
     "packed_attention",
     "packed_attention_gradient",
     "unavailable_reason",

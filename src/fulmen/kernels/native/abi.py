@@ -143,6 +143,16 @@ class LightningBackward(Structure):
     ]
 
 
+class Norm(Structure):
+    """Rows to normalize, and their scales; norm.cpp says it exactly."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "width")),
+        *((name, c_void_p) for name in ("x", "weight", "scale")),
+        ("eps", c_float),
+    ]
+
+
 class Gate(Structure):
     """Rows of gate and up, and what becomes of them; gate.cpp says it exactly."""
 
@@ -212,6 +222,10 @@ def bind(path: str) -> Any:
     library.fulmen_lightning.argtypes = [POINTER(LightningForward), c_int64, c_void_p]
     library.fulmen_lightning_backward.restype = None
     library.fulmen_lightning_backward.argtypes = [POINTER(LightningBackward), c_int64, c_void_p]
+    library.fulmen_norm.restype = None
+    library.fulmen_norm.argtypes = [POINTER(Norm), c_void_p, c_int64, c_void_p]
+    library.fulmen_norm_backward.restype = None
+    library.fulmen_norm_backward.argtypes = [POINTER(Norm), c_void_p, c_void_p, c_void_p, c_int64, c_void_p]
     library.fulmen_gate.restype = None
     library.fulmen_gate.argtypes = [POINTER(Gate), c_int64, c_void_p]
     library.fulmen_gate_backward.restype = None
