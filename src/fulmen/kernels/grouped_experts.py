@@ -85,17 +85,13 @@ def _forward(x: Tensor, rows: ExpertRows, weights: Tensor, w13: Tensor, w2: Tens
     """The loop over experts; w13 x of all rows is left in `kept` [R, 2 F] if given, for the backward."""
     values = x.new_empty(len(rows.tokens), x.shape[1])  # [R, hidden]
     most = max((part.stop - part.start for _, part in rows.slices()), default=0)
-    scratch = x.new_empty(most, w13.shape[1]) if kept is None else x.new_empty(most, w2.shape[2])
+    active = x.new_empty(most, w2.shape[2])
+    scratch = x.new_empty(most if kept is None else 0, w13.shape[1])
     for expert, part in rows.slices():
         count = part.stop - part.start
         inner = scratch[:count] if kept is None else kept[part]  # [n, 2 F]
         torch.mm(x.index_select(0, rows.tokens[part]), w13[expert].T, out=inner)
-        if kept is None:
-            gate, up = inner.chunk(2, dim=-1)  # each [n, F]
-            active = functional.silu(gate, inplace=True).mul_(up)
-        else:
-            active = _gate(inner, scratch[:count])
-        torch.mm(active, w2[expert].T, out=values[part])
+        torch.mm(_gate(inner, active[:count]), w2[expert].T, out=values[part])
     return rows.combine(values, weights)
 
 

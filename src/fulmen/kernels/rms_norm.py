@@ -34,4 +34,5 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        return *native.norm_backward(*ctx.saved_tensors, d_out), None
+        x, weight, scale = ctx.saved_tensors
+        return *native.norm_backward(x, weight, scale, d_out), None

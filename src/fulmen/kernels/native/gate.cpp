@@ -1,7 +1,4 @@
 // The gate of a feed-forward, silu(gate) * up, and its gradient: one pass each over rows of [gate | up].
-#include <algorithm>
-#include <atomic>
-
 #include "program.h"
 #include "simd.h"
 #include "threads.h"
@@ -51,11 +48,8 @@ void gate_row(const GateBackward& b, int64_t row) {
 
 template <class E, class Pass>
 void run_gate(const Pass& pass, int64_t rows, int64_t threads, OpenMP openmp) {
-    std::atomic<int64_t> next{0};
-    on_threads(openmp, threads, [&] {
-        for (int64_t first; (first = next.fetch_add(kGateRows)) < rows;) {
-            for (int64_t row = first; row < std::min(first + kGateRows, rows); row++) gate_row<E>(pass, row);
-        }
+    on_blocks(openmp, threads, rows, kGateRows, [&](int64_t first, int64_t end, int64_t) {
+        for (int64_t row = first; row < end; row++) gate_row<E>(pass, row);
     });
 }
 

@@ -1,6 +1,5 @@
 // RMSNorm over rows and its gradient, one pass each.
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "simd.h"
@@ -47,23 +46,12 @@ inline void norm_row_backward(const Norm& n, int64_t row, const float* d_out, fl
     }
 }
 
-// work(first row, row after the last, number of the block) for all rows.
-template <class F>
-void on_row_blocks(int64_t rows, int64_t threads, OpenMP openmp, F work) {
-    std::atomic<int64_t> next{0};
-    on_threads(openmp, threads, [&] {
-        for (int64_t i; (i = next.fetch_add(1)) * kNormRows < rows;) {
-            work(i * kNormRows, std::min((i + 1) * kNormRows, rows), i);
-        }
-    });
-}
-
 }  // namespace fulmen
 
 extern "C" {
 
 void fulmen_norm(const fulmen::Norm* norm, float* out, int64_t threads, fulmen::OpenMP openmp) {
-    fulmen::on_row_blocks(norm->rows, threads, openmp, [&](int64_t first, int64_t end, int64_t) {
+    fulmen::on_blocks(openmp, threads, norm->rows, fulmen::kNormRows, [&](int64_t first, int64_t end, int64_t) {
         for (int64_t row = first; row < end; row++) fulmen::norm_row(*norm, row, out);
     });
 }
@@ -73,7 +61,7 @@ void fulmen_norm_backward(const fulmen::Norm* norm, const float* d_out, float* d
                           fulmen::OpenMP openmp) {
     const int64_t width = norm->width, blocks = (norm->rows + fulmen::kNormRows - 1) / fulmen::kNormRows;
     std::vector<float> sums(blocks * width);
-    fulmen::on_row_blocks(norm->rows, threads, openmp, [&](int64_t first, int64_t end, int64_t block) {
+    fulmen::on_blocks(openmp, threads, norm->rows, fulmen::kNormRows, [&](int64_t first, int64_t end, int64_t block) {
         float* sum = sums.data() + block * width;
         for (int64_t row = first; row < end; row++) fulmen::norm_row_backward(*norm, row, d_out, d_x, sum);
     });

@@ -4,6 +4,9 @@
 // them.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
+
 #include "pool.h"
 
 namespace fulmen {
@@ -19,6 +22,15 @@ void on_threads(OpenMP openmp, int64_t threads, F work) {
     } else {
         Pool::instance().run(int(threads), [](void* self, int, int) { (*static_cast<F*>(self))(); }, &work);
     }
+}
+
+// work(first, end, number of the block) for blocks of so many of `count` things; a thread that is done takes the next.
+template <class F>
+void on_blocks(OpenMP openmp, int64_t threads, int64_t count, int64_t size, F work) {
+    std::atomic<int64_t> next{0};
+    on_threads(openmp, threads, [&] {
+        for (int64_t i; (i = next.fetch_add(1)) * size < count;) work(i * size, std::min((i + 1) * size, count), i);
+    });
 }
 
 }  // namespace fulmen
