@@ -1,6 +1,6 @@
 """Packed attention by the native kernel, and its gradient, against plain softmax in float64."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -208,3 +208,38 @@ def test_what_does_not_fit_is_named():
         native.packed_attention_gradient(q, k, v, out, log_sums, [0, 10], d_out.bfloat16())
     with pytest.raises(ValueError, match="log_sums must be"):
         native.packed_attention_gradient(q, k, v, out, log_sums[:5], [0, 10], d_out)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 7, 32, 33, 65]), st.sampled_from([0, 1, 31, 64, 130])), max_size=4),
+    head_counts,
+    dims,
+    st.sampled_from([(torch.float32, 5e-6), (torch.bfloat16, 2.0**-5)]),
+)
+def test_queries_with_a_past_are_the_last_rows_of_the_whole(sequences, heads, dim, precision):
+    dtype, part = precision
+    queries = [0, *accumulate(length for length, _ in sequences)]
+    keys = [0, *accumulate(length + past for length, past in sequences)]
+    q, k, v, _ = inputs(keys[-1], heads, dim, dtype)
+    own = [n for (length, _), end in zip(sequences, keys[1:], strict=True) for n in range(end - length, end)]
+    out, _ = native.packed_attention(q[own].contiguous(), k, v, queries, keys)
+    assert_near([out], [plain(q.double(), k.double(), v.double(), keys)[own]], part)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 100])
+def test_a_chunk_of_a_prefill_is_the_same_with_torchs_kernel(length, monkeypatch):
+    q, k, v, _ = inputs(200, (4, 2), 32)
+    pages = [x.view(10, 20, 2, 32) for x in (k, v)]
+    arguments = (q[-length:], *pages, torch.arange(10)[None], (length,), (200 - length,))
+    ours = paged_attention(*arguments)
+    monkeypatch.setattr(native, "attends", lambda *_: False)
+    torch.testing.assert_close(ours, paged_attention(*arguments), rtol=0, atol=2e-6)
+
+
+def test_bounds_that_do_not_fit_are_named():
+    q, k, v, _ = inputs(6, (2, 1), 16)
+    with pytest.raises(ValueError, match=r"number of tokens 6, got \[0, 5\]"):
+        native.packed_attention(q, k, v, (0, 6), (0, 5))
+    with pytest.raises(ValueError, match="fewer keys than queries"):
+        native.packed_attention(q, k, v, (0, 5, 6), (0, 1, 6))

@@ -1,9 +1,9 @@
 """Causal softmax attention with grouped queries: over a packed batch (training) and over pages of a cache (serving).
 
-No mask or score matrix over a whole context is ever materialised. On CPUs sequences without a past go through the
-native kernel (`packed_attention`) where it runs, else through torch's flash kernel. With a past, new tokens see each
-other causally and their past without a mask, and the two results are merged by the log-sum-exp that torch's kernel
-returns. On CUDA in half precision the batch is one call of torch's varlen_attn.
+No mask or score matrix over a whole context is ever materialised. On CPUs sequences go through the native kernel
+(`packed_attention`) where it runs, but for the few tokens of a decode step. Else through torch's flash kernel: new
+tokens see each other causally and their past without a mask, and the two results are merged by the log-sum-exp that
+the kernel returns. On CUDA in half precision the batch is one call of torch's varlen_attn.
 
 Shapes: T tokens packed, L new tokens of one sequence, Hq query heads, Hkv key and value heads, G = Hq / Hkv,
 D head_dim.
@@ -21,6 +21,9 @@ from fulmen.kernels.packed_attention import packed_attention
 SHORT = 1024
 """Without the native kernel, CPUs attend to a bfloat16 sequence of fewer tokens in float32: for every new length below,
 torch generates code for its bfloat16 products, which takes longer than they do."""
+MANY = 32
+"""From so many new tokens on the native kernel continues a past faster than torch's does: 32 are a strip of its queries,
+and it takes fewer as if they were as many."""
 MIN_PAGE_OF_VARLEN = 256
 """torch's flash kernel for CUDA reads pages of a multiple of this many tokens; smaller ones are gathered first."""
 
@@ -114,6 +117,8 @@ def _continued(q: Tensor, keys: Tensor, values: Tensor, context: int) -> Tensor:
         mask = causal_lower_right(length, context + length)  # a description that kernels read, not a matrix
         k, v = (_heads_first(x.repeat_interleave(heads // kv_heads, dim=1)) for x in (keys, values))
         return functional.scaled_dot_product_attention(_heads_first(q), k, v, attn_mask=mask)[0].transpose(0, 1)
+    if length >= MANY and native.attends(q, keys, values):
+        return native.packed_attention(q, keys, values, (0, length), (0, context + length))[0]
     return _merged(q, keys, values, context)
 
 

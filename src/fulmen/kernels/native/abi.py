@@ -193,7 +193,7 @@ class PackedAttention(Structure):
     _fields_ = [
         *((name, TokenHeads) for name in ("q", "k", "v", "out")),
         *((name, TokenHeads) for name in ("d_out", "d_q", "d_k", "d_v")),
-        *((name, c_void_p) for name in ("log_sums", "bounds")),
+        *((name, c_void_p) for name in ("log_sums", "bounds", "key_bounds")),
         *((name, c_int64) for name in ("sequences", "heads", "kv_heads", "dim", "type")),
     ]
 

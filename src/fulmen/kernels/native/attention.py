@@ -23,18 +23,26 @@ def attends(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 
 def packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, bounds: Sequence[int], *, keep: bool = False
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bounds: Sequence[int],
+    key_bounds: Sequence[int] | None = None,
+    *,
+    keep: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Causal attention, scale 1 / sqrt(D), in sequences from each of `bounds` [S + 1] to the next.
 
-    q [T, Hq, D]; k, v [T, Hkv, D], all of one dtype. Returns out [T, Hq, D] and, if `keep`, what the gradient needs:
+    q [T, Hq, D]; k, v [T, Hkv, D], all of one dtype. With `key_bounds` there may be more keys than queries, as many as
+    it says: the queries are the last tokens of each sequence. Returns out [T, Hq, D] and, if `keep`, what the gradient needs:
     log2 of each query's sum of exponentials, float32 [T, Hq]. All sums are float32; for bfloat16, weights are rounded
     to bfloat16 on CPUs that multiply pairs of them, as torch does.
     """
-    _check(q, k, v, bounds)
+    key_bounds = bounds if key_bounds is None else key_bounds
+    _check(q, k, v, bounds, key_bounds)
     out = torch.empty(q.shape, dtype=q.dtype)
     log_sums = torch.empty(q.shape[:2]) if keep else None
-    attention, _bounds = _describe(q, k, v, out, log_sums, bounds)
+    attention, _memory = _describe(q, k, v, out, log_sums, bounds, key_bounds)
     functions().fulmen_packed_attention(ctypes.byref(attention), torch.get_num_threads(), openmp())
     return out, log_sums
 
@@ -46,13 +54,13 @@ def packed_attention_gradient(
 
     A thread takes a sequence's head of keys at a time, so fewer of these than threads leave threads idle.
     """
-    _check(q, k, v, bounds)
+    _check(q, k, v, bounds, bounds)
     for name, x in (("out", out), ("d_out", d_out)):
         if x.shape != q.shape or x.dtype != q.dtype:
             raise ValueError(f"{name} must be like q, {q.dtype} {list(q.shape)}, got {x.dtype} {list(x.shape)}")
     if log_sums.shape != q.shape[:2] or log_sums.dtype != torch.float32 or not log_sums.is_contiguous():
         raise ValueError(f"log_sums must be float32 {list(q.shape[:2])}, got {log_sums.dtype} {list(log_sums.shape)}")
-    attention, _bounds = _describe(q, k, v, out, log_sums, bounds)
+    attention, _memory = _describe(q, k, v, out, log_sums, bounds, bounds)
     grads = tuple(torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
     attention.d_out = TokenHeads.of(d_out)
     attention.d_q, attention.d_k, attention.d_v = (TokenHeads.of(grad) for grad in grads)
@@ -60,21 +68,35 @@ def packed_attention_gradient(
     return grads[0], grads[1], grads[2]
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, bounds: Sequence[int]) -> None:
+def _check(q: Tensor, k: Tensor, v: Tensor, bounds: Sequence[int], key_bounds: Sequence[int]) -> None:
     if not attends(q, k, v):
         raise ValueError(f"native attention takes no {q.dtype} {list(q.shape)} on {q.device} with {k.dtype}, {v.dtype}")
-    tokens, heads, dim = q.shape
-    if k.shape != v.shape or k.shape[::2] != (tokens, dim) or not heads or not k.shape[1] or heads % k.shape[1]:
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if k.shape != v.shape or k.shape[2] != q.shape[2] or not heads or not kv_heads or heads % kv_heads:
         raise ValueError(f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} don't fit each other")
-    if bounds[0] != 0 or bounds[-1] != tokens or any(start > end for start, end in pairwise(bounds)):
-        raise ValueError(f"bounds must rise from 0 to the number of tokens {tokens}, got {list(bounds)}")
+    for ends, tokens in ((bounds, len(q)), (key_bounds, len(k))):
+        if ends[0] != 0 or ends[-1] != tokens or any(start > end for start, end in pairwise(ends)):
+            raise ValueError(f"bounds must rise from 0 to the number of tokens {tokens}, got {list(ends)}")
+    contexts = [keys - queries for queries, keys in zip(_lengths(bounds), _lengths(key_bounds), strict=True)]
+    if min(contexts, default=0) < 0:
+        raise ValueError(f"a sequence has fewer keys than queries: bounds {list(bounds)}, of keys {list(key_bounds)}")
+
+
+def _lengths(bounds: Sequence[int]) -> list[int]:
+    return [end - start for start, end in pairwise(bounds)]
 
 
 def _describe(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor | None, bounds: Sequence[int]
-) -> tuple[PackedAttention, "ctypes.Array[ctypes.c_int64]"]:
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sums: Tensor | None,
+    bounds: Sequence[int],
+    key_bounds: Sequence[int],
+) -> tuple[PackedAttention, "tuple[ctypes.Array[ctypes.c_int64], ...]"]:
     """The call's arguments, and the memory of its bounds, which must outlive the call."""
-    starts = (ctypes.c_int64 * len(bounds))(*bounds)
+    starts, key_starts = ((ctypes.c_int64 * len(ends))(*ends) for ends in (bounds, key_bounds))
     attention = PackedAttention(
         q=TokenHeads.of(q),
         k=TokenHeads.of(k),
@@ -82,10 +104,11 @@ def _describe(
         out=TokenHeads.of(out),
         log_sums=None if log_sums is None else log_sums.data_ptr(),
         bounds=ctypes.addressof(starts),
+        key_bounds=ctypes.addressof(key_starts),
         sequences=len(bounds) - 1,
         heads=q.shape[1],
         kv_heads=k.shape[1],
         dim=q.shape[2],
         type=TYPES[q.dtype],
     )
-    return attention, starts
+    return attention, (starts, key_starts)

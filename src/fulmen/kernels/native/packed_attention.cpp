@@ -1,4 +1,5 @@
-// Causal softmax attention over packed sequences, the forward: blocks of keys pass strips of queries.
+// Causal softmax attention over packed sequences, the forward: blocks of keys pass strips of queries. Queries may be the
+// last of a sequence whose other tokens have keys and values only.
 //
 // Scores lie transposed, [keys, queries of a strip]: the largest score of a query, its sum and the mask are lanes, and
 // no step of the softmax goes across a vector.
@@ -22,11 +23,12 @@ class AttentionForward {
         : a_(a), group_(a.heads / a.kv_heads), queries_(std::max(kStrips / group_, int64_t(1)) * kStrip) {
         for (int64_t s = 0; s < a.sequences; s++) {
             const int64_t start = a.bounds[s], length = a.bounds[s + 1] - start;
+            const int64_t keys = a.key_bounds[s], context = a.key_bounds[s + 1] - keys - length;
             // One head of keys after the other, so that it stays in the cache, and each from the end, where queries see
             // most: short pieces come last and even out the threads.
             for (int64_t h = 0; h < a.kv_heads; h++) {
                 for (int64_t q = round_up(length, queries_) - queries_; q >= 0; q -= queries_) {
-                    pieces_.push_back({start, length, h, q});
+                    pieces_.push_back({start, length, keys, context, h, q});
                 }
             }
         }
@@ -42,12 +44,14 @@ class AttentionForward {
     using C = Cell<E>;
 
     struct Piece {
-        int64_t start, length;   // of the sequence
+        int64_t start, length;   // of the sequence's queries
+        int64_t keys, context;   // where its keys begin, and how many lie before that of its first query
         int64_t kv_head, first;  // the head of its keys, and its first query, counted from the start
     };
 
     struct Strip {
-        int64_t head, first;   // its first query, counted from the sequence's start
+        int64_t head, first;   // its first query, counted from the start of the sequence's queries
+        int64_t position;      // and from the start of its keys
         C* queries;            // [dim / kDepth, kStrip]
         float* out;            // [kStrip, dim]: sums of values, weighted by exp2(scale (score - shift))
         float *shift, *total;  // [kStrip]: what is subtracted from scores, and the sums of weights
@@ -78,13 +82,13 @@ class AttentionForward {
         for (int64_t g = 0; g < group_; g++) {
             for (int64_t q = piece.first; q < end; q += kStrip) begin(piece, piece.kv_head * group_ + g, q, m);
         }
-        for (int64_t first = 0; first < end; first += kKeyBlock) {
-            const int64_t count = std::min(kKeyBlock, piece.length - first), rows = round_up(count, kRowStep);
-            const int64_t token = piece.start + first;
+        for (int64_t first = 0; first < piece.context + end; first += kKeyBlock) {
+            const int64_t count = std::min(kKeyBlock, piece.context + piece.length - first);
+            const int64_t rows = round_up(count, kRowStep), token = piece.keys + first;
             pack_rows(a_.k.at<const E>(token, piece.kv_head), a_.k.token, count, rows, dim, m.keys);
             pack_depth(a_.v.at<const E>(token, piece.kv_head), a_.v.token, count, rows, dim, m.values);
             for (const Strip& strip : m.strips) {
-                const int64_t seen = std::min(rows, strip.first + kStrip - first);
+                const int64_t seen = std::min(rows, round_up(strip.position + kStrip - first, kRowStep));
                 if (seen > 0) meet(strip, first, seen, m);
             }
         }
@@ -94,7 +98,7 @@ class AttentionForward {
     void begin(const Piece& piece, int64_t head, int64_t q, Memory& m) const {
         const int64_t dim = a_.dim, width = dim / kDepth<C>, n = int64_t(m.strips.size());
         float* sums = m.sums + n * kStrip * 2;
-        const Strip strip{head, q, m.queries + n * kStrip * dim, m.outs + n * kStrip * dim, sums, sums + kStrip};
+        const Strip strip{head, q, piece.context + q, m.queries + n * kStrip * dim, m.outs + n * kStrip * dim, sums, sums + kStrip};
         const int64_t count = std::min(kStrip, piece.length - q);
         pack_rows(a_.q.at<const E>(piece.start + q, head), a_.q.token, count, kStrip, dim, m.rows);
         transpose(m.rows, width, kStrip, width, strip.queries, kStrip);
@@ -109,10 +113,10 @@ class AttentionForward {
         const int64_t dim = a_.dim, width = dim / kDepth<C>;
         multiply(keys, kStrip, width, LeftOf<C>{m.keys, width, 1}, strip.queries, kStrip, m.scores, kStrip,
                  Into::kNothing);
-        for (int64_t r = std::max(strip.first + 1 - first, int64_t(0)); r < keys; r++) {
+        for (int64_t r = std::max(strip.position + 1 - first, int64_t(0)); r < keys; r++) {
             for (int64_t i = 0; i < kStrip; i += W) {  // queries before this key
                 float* scores = m.scores + r * kStrip + i;
-                store(scores, lanes_below(first + r - strip.first - i) ? splat(-INFINITY) : load(scores));
+                store(scores, lanes_below(first + r - strip.position - i) ? splat(-INFINITY) : load(scores));
             }
         }
         raise_shift(strip, keys, m.scores);

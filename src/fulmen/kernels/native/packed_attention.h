@@ -32,6 +32,7 @@ struct PackedAttention {
     TokenHeads d_out, d_q, d_k, d_v;  // for the backward
     float* log_sums;                  // [tokens, heads]: log2 of each query's sum of exponentials; null if not wanted
     const int64_t* bounds;            // [sequences + 1]: sequence s has the tokens bounds[s]..bounds[s + 1] - 1
+    const int64_t* key_bounds;        // the same of keys and values, of which each query sees all but those after its own
     int64_t sequences, heads, kv_heads, dim, type;
 };
 
