@@ -22,8 +22,8 @@ SHORT = 1024
 """Without the native kernel, CPUs attend to a bfloat16 sequence of fewer tokens in float32: for every new length below,
 torch generates code for its bfloat16 products, which takes longer than they do."""
 MANY = 32
-"""From so many new tokens on the native kernel continues a past faster than torch's does: 32 are a strip of its queries,
-and it takes fewer as if they were as many."""
+"""From so many new tokens on the native kernel continues a past faster than torch's: a strip of its queries has 32, and
+fewer take as long."""
 MIN_PAGE_OF_VARLEN = 256
 """torch's flash kernel for CUDA reads pages of a multiple of this many tokens; smaller ones are gathered first."""
 

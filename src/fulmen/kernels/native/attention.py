@@ -34,9 +34,9 @@ def packed_attention(
     """Causal attention, scale 1 / sqrt(D), in sequences from each of `bounds` [S + 1] to the next.
 
     q [T, Hq, D]; k, v [T, Hkv, D], all of one dtype. With `key_bounds` there may be more keys than queries, as many as
-    it says: the queries are the last tokens of each sequence. Returns out [T, Hq, D] and, if `keep`, what the gradient needs:
-    log2 of each query's sum of exponentials, float32 [T, Hq]. All sums are float32; for bfloat16, weights are rounded
-    to bfloat16 on CPUs that multiply pairs of them, as torch does.
+    it says: the queries are the last tokens of each sequence. Returns out [T, Hq, D] and, if `keep`, what the gradient
+    needs: log2 of each query's sum of exponentials, float32 [T, Hq]. All sums are float32; for bfloat16, weights are
+    rounded to bfloat16 on CPUs that multiply pairs of them, as torch does.
     """
     key_bounds = bounds if key_bounds is None else key_bounds
     _check(q, k, v, bounds, key_bounds)
