@@ -96,3 +96,15 @@ def test_logits_of_all_tokens_never_exist_at_once(largest_tensor):
     with largest_tensor:
         token_logprobs(hidden, head, targets, chunk=32)
     assert largest_tensor.elements == 32 * 1000
+
+
+def test_autocast_changes_nothing():
+    hidden, head, targets = inputs(9, 5, torch.float32)
+    leaves = [hidden.requires_grad_(), head.requires_grad_()]
+    results = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            values = token_logprobs(*leaves, targets)
+            results.append((values, *torch.autograd.grad(values.sum(), leaves)))
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fulmen.kernels.autocast import without_autocast
 from fulmen.kernels.lightning_decode import recurrent_step
 from fulmen.kernels.reference import compute_dtype
 
@@ -249,6 +250,7 @@ class _LightningChunk(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, slopes, *starts = ctx.saved_tensors
         dtype = d_final.dtype
@@ -286,6 +288,7 @@ def sequence_bounds(cu_seqlens: Tensor | None, num_tokens: int) -> tuple[int, ..
     return bounds
 
 
+@without_autocast
 def lightning_chunk(
     q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, state: Tensor | None = None, cu_seqlens: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -298,8 +301,7 @@ def lightning_chunk(
     if state is None:
         heads, dim = q.shape[1:]
         state = q.new_zeros(len(bounds) - 1, heads, dim, dim, dtype=compute_dtype(q))
-    with torch.autocast(q.device.type, enabled=False):
-        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
-            return _LightningChunk.apply(q, k, v, slopes, state, bounds)
-        out, final, _ = _forward(q, k, v, slopes, state, bounds, keep=False)
-        return out, final
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v, state)):
+        return _LightningChunk.apply(q, k, v, slopes, state, bounds)
+    out, final, _ = _forward(q, k, v, slopes, state, bounds, keep=False)
+    return out, final

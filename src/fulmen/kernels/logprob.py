@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fulmen.kernels.autocast import without_autocast
 from fulmen.kernels.reference import compute_dtype
 
 CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**25}
@@ -22,6 +23,7 @@ KEPT_ELEMENTS = 2**27
 """Softmax numerators kept for the backward, 512 MB at most whatever T: each kept chunk saves one of four products."""
 
 
+@without_autocast
 def token_logprobs(
     hidden: Tensor,
     head_weight: Tensor,
@@ -36,7 +38,7 @@ def token_logprobs(
     hidden [T, hidden]; head_weight [vocab, hidden]; targets int64 [T], below `num_live_tokens` (default: vocab); rows
     of the head from there up are padding and take no part. `chunk` tokens are scored at a time (default: by
     `CHUNK_ELEMENTS`). Differentiable once in hidden and head_weight; the two products of the backward take their inputs
-    in `gradient_dtype` (default: float32), which changes no log-probability.
+    in `gradient_dtype` (default: float32), which changes no log-probability. What autocast says changes nothing.
     """
     num_live_tokens = len(head_weight) if num_live_tokens is None else num_live_tokens
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < num_live_tokens:
@@ -111,6 +113,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, d_logprobs: Tensor) -> tuple[Tensor | None, ...]:
         hidden, head_weight, targets, logprobs, sums, *kept = ctx.saved_tensors
         need_hidden, need_weight = ctx.needs_input_grad[:2]
