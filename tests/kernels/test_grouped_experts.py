@@ -127,3 +127,18 @@ def test_an_unknown_expert_is_named():
     ids[2, 1] = 3
     with pytest.raises(ValueError, match="holds 3, but there are 3 experts"):
         grouped_experts(x, ids, *rest)
+
+
+@pytest.mark.parametrize("inner", [5, 48])
+@pytest.mark.parametrize("weights_dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_weights_of_any_precision_and_autocast_around_the_backward(inner, weights_dtype):
+    x, ids, weights, w13, w2 = inputs(70, 3, 2, 8, torch.float32, inner=inner)
+    leaves = [tensor.requires_grad_() for tensor in (x, weights.to(weights_dtype), w13, w2)]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    expected = torch.autograd.grad(reference.grouped_experts(exact[0], ids, *exact[1:]).sum(), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients = torch.autograd.grad(grouped_experts(leaves[0], ids, *leaves[1:]).sum(), leaves)
+    for actual, wanted, leaf in zip(gradients, expected, leaves, strict=True):
+        assert actual.dtype == leaf.dtype
+        eps = max(torch.finfo(leaf.dtype).eps, torch.finfo(torch.float32).eps)
+        assert (actual - wanted).abs().max() <= 12 * eps * wanted.abs().max()

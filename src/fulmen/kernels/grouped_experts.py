@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fulmen.kernels import native
+from fulmen.kernels.autocast import without_autocast
+from fulmen.kernels.reference import compute_dtype
 
 BLOCK = 64
 """Rows of one expert are a multiple of this where their number decides which code is generated."""
@@ -108,11 +110,12 @@ class _GroupedExperts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         x, weights, w13, w2, kept = ctx.saved_tensors
         rows: ExpertRows = ctx.rows
         need_x, _, _, need_w13, need_w2 = ctx.needs_input_grad
-        coefficients = rows.spread(weights)  # [R]
+        coefficients = rows.spread(weights.to(compute_dtype(x)))  # [R]
         d_values = x.new_empty(len(rows.tokens), x.shape[1]) if need_x else None  # [R, hidden]
         d_coefficients = torch.empty_like(coefficients)
         d_w13, d_w2 = (torch.empty_like(w) if need else None for w, need in ((w13, need_w13), (w2, need_w2)))
