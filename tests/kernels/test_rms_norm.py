@@ -88,3 +88,17 @@ def test_tiny_and_huge_rows_stay_finite(scale):
     out.backward(d_out)
     assert out.isfinite().all()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(16,), (4, 5, 16), (2, 16)])
+def test_any_shape_and_stride_of_weights(shape):
+    generator = torch.Generator().manual_seed(6)
+    x, weight = torch.randn(shape, generator=generator), torch.randn(16, 2, generator=generator)[:, 0]
+    expected = functional.rms_norm(x.double(), (16,), weight.double(), 1e-6)
+    torch.testing.assert_close(rms_norm(x, weight, 1e-6).double(), expected, rtol=0, atol=1e-5)
+
+
+def test_a_weight_of_another_width_is_refused():
+    (x, weight), _ = inputs(3, 16, 7, torch.float32)
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        rms_norm(x, weight[:8], 1e-6)

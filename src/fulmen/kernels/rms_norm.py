@@ -19,8 +19,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     On CPUs in float32 it is computed natively, with and without gradients to the same last bit, and differentiable
     once. Elsewhere it is torch's.
     """
-    if x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and native.available():
-        return _RMSNorm.apply(x.contiguous(), weight, eps)
+    fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if fits and x.dim() == 2 and x.shape[1:] == weight.shape and native.available():
+        return _RMSNorm.apply(x.contiguous(), weight.contiguous(), eps)
     return functional.rms_norm(x, weight.shape, weight, eps)
 
 
