@@ -193,3 +193,59 @@ def test_memory_kept_for_the_backward_is_the_projections_and_a_third_of_them():
         silu_lightning(qkv, torch.tensor([0.5, 0.01]))
     states = length // 64 * 2 * dim * dim * 4
     assert sum(storages.values()) <= qkv.numel() * 4 + states + 8
+
+
+@pytest.mark.parametrize(
+    "slopes", [torch.tensor(0.05).expand(HEADS), torch.tensor([1.0, 9.0, 0.05, 9.0, 1e-5, 9.0])[::2]]
+)
+def test_strides_of_slopes_do_not_matter(slopes):
+    qkv, _, state, cu_seqlens = inputs([70, 3], 9)
+    expected = silu_lightning(qkv, slopes.clone(memory_format=torch.contiguous_format), state, cu_seqlens)
+    for actual, wanted in zip(silu_lightning(qkv, slopes, state, cu_seqlens), expected, strict=True):
+        assert torch.equal(actual, wanted)
+
+
+@needs_native
+def test_states_and_slopes_of_other_sizes_are_refused():
+    qkv, slopes, state, cu_seqlens = inputs([5, 3], 10)
+    for wrong in ((slopes[:1], state), (slopes, state[:1]), (slopes, state[:, :1]), (slopes, state[..., :8])):
+        with pytest.raises(ValueError, match=r"a state \[2, 3, 16, 16\] and 3 slopes are needed, got"):
+            silu_lightning(qkv, *wrong, cu_seqlens)
+
+
+def test_another_default_device_does_not_matter():
+    arguments = inputs([5, 3], 11)
+    expected = with_gradients(silu_lightning, arguments, 12)
+    leaf = arguments[0].clone().requires_grad_()
+    with torch.device("meta"):
+        out, final = silu_lightning(leaf, *arguments[1:])
+        out.sum().backward()
+    assert torch.equal(out, expected[0])
+    assert torch.equal(final, expected[1])
+    assert leaf.grad.isfinite().all()
+
+
+@needs_native
+def test_other_derivatives_than_the_first_backward_are_refused():
+    qkv, slopes, _, _ = inputs([5], 13)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+        silu_lightning(torch.autograd.forward_ad.make_dual(qkv, qkv), slopes)
+    with pytest.raises(RuntimeError, match="setup_context"):
+        torch.func.grad(lambda x: silu_lightning(x, slopes)[0].sum())(qkv)
+    leaf = qkv.clone().requires_grad_()
+    grad = torch.autograd.grad(silu_lightning(leaf, slopes)[0].square().sum(), leaf, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 1e38])
+def test_a_broken_sequence_stays_alone(broken):
+    """Memory of a chunk is used again for the next: nothing of a sequence may be left in it."""
+    arguments = inputs([70, 9, 3], 14)
+    expected = with_gradients(silu_lightning, arguments, 15)
+    qkv = arguments[0].clone()
+    qkv[:70] = broken
+    out, final, d_qkv, d_state = with_gradients(silu_lightning, (qkv, *arguments[1:]), 15)
+    assert not out[:70].isfinite().all()
+    for actual, wanted, start in zip((out, final, d_qkv, d_state), expected, (70, 1, 70, 1), strict=True):
+        assert torch.equal(actual[start:], wanted[start:])

@@ -28,21 +28,29 @@ def silu_lightning(
         q, k, v = functional.silu(qkv).split(dim, dim=-1)
         return lightning(q, k, v, slopes, state, cu_seqlens)
     bounds = sequence_bounds(cu_seqlens, len(qkv))
+    shape = (len(bounds) - 1, qkv.shape[1], dim, dim)
     if state is None:
-        state = qkv.new_zeros(len(bounds) - 1, qkv.shape[1], dim, dim, dtype=torch.float32)
-    qkv, slopes, state = qkv.contiguous(), slopes.float(), state.float()
-    if torch.is_grad_enabled() and (qkv.requires_grad or state.requires_grad):
-        return _SiluLightning.apply(qkv, slopes, state, bounds)
-    out, final, _ = native.lightning_forward(qkv, slopes, state, bounds, keep=False)
-    return out, final
+        state = qkv.new_zeros(shape, dtype=torch.float32)
+    if state.shape != shape or slopes.shape != shape[1:2]:  # the native kernel would read memory of others
+        raise ValueError(
+            f"a state {list(shape)} and {shape[1]} slopes are needed, got {list(state.shape)} and {list(slopes.shape)}"
+        )
+    qkv, slopes, state = qkv.contiguous(), slopes.float().contiguous(), state.float()
+    keep = torch.is_grad_enabled() and (qkv.requires_grad or state.requires_grad)
+    return _SiluLightning.apply(qkv, slopes, state, bounds, keep)
 
 
 class _SiluLightning(torch.autograd.Function):
-    """Keeps the projections and the states before every chunk; what silu made of them is computed again."""
+    """Keeps the projections and the states before every chunk; what silu made of them is computed again.
+
+    It runs without gradients as well, so that forward-mode derivatives are refused instead of lost.
+    """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, slopes: Tensor, state: Tensor, bounds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        out, final, starts = native.lightning_forward(qkv, slopes, state, bounds, keep=True)
+    def forward(
+        ctx: Any, qkv: Tensor, slopes: Tensor, state: Tensor, bounds: Sequence[int], keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        out, final, starts = native.lightning_forward(qkv, slopes, state, bounds, keep=keep)
         ctx.save_for_backward(qkv, slopes, starts)
         ctx.bounds = bounds
         return out, final
@@ -52,7 +60,7 @@ class _SiluLightning(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor, d_final: Tensor) -> tuple[Tensor | None, ...]:
         qkv, slopes, starts = ctx.saved_tensors
         d_qkv, d_state = native.lightning_backward(qkv, slopes, starts, ctx.bounds, d_out, d_final)
-        return d_qkv, None, d_state, None
+        return d_qkv, None, d_state, None, None
 
 
 def _is_native(qkv: Tensor, dim: int) -> bool:

@@ -31,7 +31,7 @@ def lightning_forward(
     final = state.clone(memory_format=torch.contiguous_format)
     chunks = sum(-(-(end - start) // CHUNK) for start, end in pairwise(bounds))
     starts = state.new_empty(chunks, *state.shape[1:]) if keep else None
-    limits = torch.tensor(bounds)
+    limits = torch.tensor(bounds, device="cpu")
     run = LightningForward(_inputs(qkv, slopes, limits, starts), out.data_ptr(), final.data_ptr())
     functions().fulmen_lightning(ctypes.byref(run), torch.get_num_threads(), openmp())
     return out, final, starts
@@ -41,7 +41,7 @@ def lightning_backward(
     qkv: Tensor, slopes: Tensor, starts: Tensor, bounds: Sequence[int], d_out: Tensor, d_final: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of qkv and of the first states, given those of the outputs and of the final states."""
-    d_qkv, d_out, limits = torch.empty_like(qkv), d_out.contiguous(), torch.tensor(bounds)
+    d_qkv, d_out, limits = torch.empty_like(qkv), d_out.contiguous(), torch.tensor(bounds, device="cpu")
     d_state = d_final.clone(memory_format=torch.contiguous_format)
     pointers = [d_out.data_ptr(), *_parts(d_qkv), d_state.data_ptr()]
     run = LightningBackward(_inputs(qkv, slopes, limits, starts), *pointers)
