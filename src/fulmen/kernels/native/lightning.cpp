@@ -1,11 +1,12 @@
-// Lightning attention of silu(q), silu(k), silu(v) over packed sequences, forward and backward: the chunked form of kernels/lightning_chunk.py, whose
-// formulas stand there, with everything of a chunk in a core's caches.
+// Lightning attention of silu(q), silu(k), silu(v) over packed sequences, forward and backward: the chunked form of
+// kernels/lightning_chunk.py, whose formulas stand there, with everything of a chunk in a core's caches.
 //
-// A thread takes some heads of a sequence and walks its chunks, all heads of a chunk before the next: they are neighbours
-// in memory. Silu is applied to the inputs as they are read; they and the outputs are float32 or bfloat16, all
-// arithmetic is float32.
+// A thread takes some heads of a sequence and walks its chunks, all heads of a chunk before the next: they are
+// neighbours in memory. Silu is applied to the inputs as they are read; they and the outputs are float32 or bfloat16,
+// all arithmetic is float32.
 #include <algorithm>
 #include <atomic>
+#include <type_traits>
 #include <vector>
 
 #include "program.h"
@@ -14,7 +15,7 @@
 
 namespace fulmen {
 
-constexpr int64_t kTokens = 64;             // of a chunk
+constexpr int64_t kTokens = 64;            // of a chunk
 constexpr int64_t kStateFloats = 1 << 17;  // of the states of the heads that a thread takes at once
 
 struct LightningInputs {
@@ -34,15 +35,15 @@ struct LightningForward {
 
 struct LightningBackward {
     LightningInputs in;
-    const void* d_out;         // [tokens, heads, dim]
-    void *d_q, *d_k, *d_v;     // with the strides of q, k and v
-    float* d_state;            // [sequences, heads, dim, dim]: on entry of the final state, on return of the first
+    const void* d_out;      // [tokens, heads, dim]
+    void *d_q, *d_k, *d_v;  // with the strides of q, k and v
+    float* d_state;         // [sequences, heads, dim, dim]: on entry of the final state, on return of the first
 };
 
 // Powers of one head's decay exp(-slope).
 struct Decay {
-    float power[kTokens + 1];    // of 0..kTokens
-    float window[2 * kTokens];   // power[i - j] for query i and key j, 0 for j > i, at [kTokens - 1 - i + j]
+    float power[kTokens + 1];   // of 0..kTokens
+    float window[2 * kTokens];  // power[i - j] for query i and key j, 0 for j > i, at [kTokens - 1 - i + j]
 
     explicit Decay(float slope) : window{} {
         for (int64_t n = 0; n <= kTokens; n++) power[n] = std::exp(-slope * float(n));
@@ -55,13 +56,14 @@ struct Chunk {
     int64_t dim, length = 0, rows = 0;  // tokens, and with the zeros behind them
     std::vector<float> memory;
     float *q, *k, *v, *q_gates, *k_gates, *v_gates, *out, *d_q, *d_k, *d_v;  // [kTokens, dim]
-    float *k_columns, *v_columns;                  // [dim, kTokens]
-    float *scores, *d_scores;                      // [kTokens, kTokens]
-    float *state_columns, *d_state_columns;        // [dim, dim]
+    float *k_columns, *v_columns;            // [dim, kTokens]
+    float *scores, *d_scores;                // [kTokens, kTokens]
+    float *state_columns, *d_state_columns;  // [dim, dim]
 
     explicit Chunk(int64_t dim) : dim(dim), memory(12 * kTokens * dim + 2 * kTokens * kTokens + 2 * dim * dim + W) {
         float* next = memory.data() + (-reinterpret_cast<intptr_t>(memory.data()) & (4 * W - 1)) / 4;
-        for (float** place : {&q, &k, &v, &q_gates, &k_gates, &v_gates, &out, &d_q, &d_k, &d_v, &k_columns, &v_columns}) {
+        for (float** place : {&q, &k, &v, &q_gates, &k_gates, &v_gates, &out, &d_q, &d_k, &d_v, &k_columns,
+                              &v_columns}) {
             *place = next, next += kTokens * dim;
         }
         for (float** place : {&scores, &d_scores}) *place = next, next += kTokens * kTokens;
@@ -84,7 +86,8 @@ class Lightning {
         group_ = std::max<int64_t>(1, std::min({in.heads, shared, cached}));
     }
 
-    // Called once by each thread; work(sequence, first head, head after the last, chunk) for all heads of all sequences.
+    // Called once by each thread: work(sequence, first head, head after the last, chunk) for all heads of all
+    // sequences.
     template <class F>
     void for_each_group(F work) {
         Chunk chunk(in_.dim);
@@ -113,7 +116,8 @@ class Lightning {
     }
 
    private:
-    void forward_chunk(const LightningForward& f, int64_t sequence, int64_t t, int64_t n, int64_t head, Chunk& c) const {
+    void forward_chunk(const LightningForward& f, int64_t sequence, int64_t t, int64_t n, int64_t head,
+                       Chunk& c) const {
         const int64_t dim = in_.dim, size = dim * dim;
         const Decay& decay = decays_[head];
         float* state = f.state + (sequence * in_.heads + head) * size;
@@ -132,7 +136,8 @@ class Lightning {
         add_to_state(c.k, c.v, decay, state, c);
     }
 
-    void backward_chunk(const LightningBackward& b, int64_t sequence, int64_t t, int64_t n, int64_t head, Chunk& c) const {
+    void backward_chunk(const LightningBackward& b, int64_t sequence, int64_t t, int64_t n, int64_t head,
+                        Chunk& c) const {
         const int64_t dim = in_.dim, place = t * in_.token_stride + head * in_.head_stride;
         const Decay& decay = decays_[head];
         float* d_state = b.d_state + (sequence * in_.heads + head) * dim * dim;
@@ -170,7 +175,7 @@ class Lightning {
     }
 
     float* at_chunk(int64_t chunk, int64_t head) const {
-        return in_.starts ? in_.starts + (chunk * in_.heads + head) * in_.dim * in_.dim : nullptr;
+        return in_.starts + (chunk * in_.heads + head) * in_.dim * in_.dim;
     }
 
     void read_inputs(int64_t token, int64_t head, Chunk& c) const {
@@ -215,7 +220,8 @@ class Lightning {
                                 const Chunk& c) {
         const int64_t seen = round_up(first + kRowStep, W);
         out += first * kTokens;
-        multiply(kRowStep, seen, c.dim, {queries + first * c.dim, c.dim, 1}, keys, kTokens, out, kTokens, Into::kNothing);
+        multiply(kRowStep, seen, c.dim, {queries + first * c.dim, c.dim, 1}, keys, kTokens, out, kTokens,
+                 Into::kNothing);
         for (int64_t i = first; i < first + kRowStep; i++, out += kTokens) {
             const float* factor = decay.window + kTokens - 1 - i;
             for (int64_t j = 0; j < seen; j += W) store(out + j, load(out + j) * load(factor + j));

@@ -66,6 +66,8 @@ void fulmen_norm_backward(const fulmen::Norm* norm, const float* d_out, float* d
         for (int64_t row = first; row < end; row++) fulmen::norm_row_backward(*norm, row, d_out, d_x, sum);
     });
     std::fill(d_weight, d_weight + width, 0.0f);
-    for (int64_t i = 0; i < blocks * width; i++) d_weight[i % width] += sums[i];
+    for (const float* sum = sums.data(); sum < sums.data() + blocks * width; sum += width) {
+        for (int64_t i = 0; i < width; i++) d_weight[i] += sum[i];
+    }
 }
 }

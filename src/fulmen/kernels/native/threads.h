@@ -25,8 +25,11 @@ void on_threads(OpenMP openmp, int64_t threads, F work) {
 }
 
 // work(first, end, number of the block) for blocks of so many of `count` things; a thread that is done takes the next.
+// One block alone is not worth a meeting of threads.
 template <class F>
 void on_blocks(OpenMP openmp, int64_t threads, int64_t count, int64_t size, F work) {
+    if (count == 0) return;
+    if (count <= size) return work(0, count, 0);
     std::atomic<int64_t> next{0};
     on_threads(openmp, threads, [&] {
         for (int64_t i; (i = next.fetch_add(1)) * size < count;) work(i * size, std::min((i + 1) * size, count), i);
