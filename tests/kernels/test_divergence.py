@@ -31,6 +31,18 @@ def test_value_and_gradients_are_those_of_torch(chunk, live) -> None:
     torch.testing.assert_close(torch.autograd.grad(3 * value, (hidden, head)), gradients)
 
 
+def test_autocast_changes_nothing() -> None:
+    hidden, head, *teacher = (x.detach().float() for x in random_inputs())
+    leaves = (hidden.requires_grad_(), head.requires_grad_())
+    results = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            value = mean_divergence(*leaves, *teacher)
+            results.append((value, *torch.autograd.grad(value, leaves)))
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+
+
 def test_a_tied_head_collects_both_gradients_and_a_frozen_one_none() -> None:
     hidden, head, *teacher = random_inputs()
     mean_divergence(head[:7].float() * 2, head.float(), *teacher).backward()

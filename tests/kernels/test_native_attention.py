@@ -243,3 +243,12 @@ def test_bounds_that_do_not_fit_are_named():
         native.packed_attention(q, k, v, (0, 6), (0, 5))
     with pytest.raises(ValueError, match="fewer keys than queries"):
         native.packed_attention(q, k, v, (0, 5, 6), (0, 1, 6))
+
+
+def test_the_default_device_does_not_matter():
+    q, k, v, d_out = inputs(40, (2, 1), 16)
+    expected = with_gradients(packed_attention, q, k, v, (0, 40), d_out)
+    with torch.device("meta"):
+        actual = with_gradients(packed_attention, q, k, v, (0, 40), d_out)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fulmen.kernels.autocast import without_autocast
 from fulmen.kernels.logprob import default_chunk
 from fulmen.kernels.reference import compute_dtype
 
 
+@without_autocast
 def mean_divergence(
     hidden: Tensor,
     head_weight: Tensor,

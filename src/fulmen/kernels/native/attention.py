@@ -40,8 +40,8 @@ def packed_attention(
     """
     key_bounds = bounds if key_bounds is None else key_bounds
     _check(q, k, v, bounds, key_bounds)
-    out = torch.empty(q.shape, dtype=q.dtype)
-    log_sums = torch.empty(q.shape[:2]) if keep else None
+    out = q.new_empty(q.shape)
+    log_sums = q.new_empty(q.shape[:2], dtype=torch.float32) if keep else None
     attention, _memory = _describe(q, k, v, out, log_sums, bounds, key_bounds)
     functions().fulmen_packed_attention(ctypes.byref(attention), torch.get_num_threads(), openmp())
     return out, log_sums
@@ -61,7 +61,7 @@ def packed_attention_gradient(
     if log_sums.shape != q.shape[:2] or log_sums.dtype != torch.float32 or not log_sums.is_contiguous():
         raise ValueError(f"log_sums must be float32 {list(q.shape[:2])}, got {log_sums.dtype} {list(log_sums.shape)}")
     attention, _memory = _describe(q, k, v, out, log_sums, bounds, bounds)
-    grads = tuple(torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
+    grads = tuple(x.new_empty(x.shape) for x in (q, k, v))
     attention.d_out = TokenHeads.of(d_out)
     attention.d_q, attention.d_k, attention.d_v = (TokenHeads.of(grad) for grad in grads)
     functions().fulmen_packed_attention_backward(ctypes.byref(attention), torch.get_num_threads(), openmp())

@@ -20,7 +20,7 @@ def int8_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     Returns float32 [T, N].
     """
     x = x if x.stride(-1) == 1 else x.contiguous()
-    out = torch.empty(len(x), len(weight))
+    out = x.new_empty(len(x), len(weight))
     product = Int8Product(Matrix.of(weight, scale), x.data_ptr(), out.data_ptr(), len(x), x.stride(0))
     functions().fulmen_int8_linear(ctypes.byref(product), torch.get_num_threads(), openmp())
     return out
