@@ -45,6 +45,7 @@ def test_32_768_tokens_agree_whole_and_in_chunks() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("length", [4097, 32_768])
 def test_a_long_prompt_agrees_whole_in_chunks_and_token_by_token(length: int) -> None:
     model, tokens = make(MINIMAX_LIKE), random_tokens(MINIMAX_LIKE, length)
