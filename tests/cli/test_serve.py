@@ -35,7 +35,7 @@ def test_sigterm_lets_replies_finish_and_takes_no_new_ones(checkpoint):
     body = {"model": "tiny", "prompt": "Talk", "n": 8, "max_tokens": 800, "stream": True, "ignore_eos": True}
     with serving(checkpoint, "--port", 0, "--max-running", 1) as (process, address):
         with httpx.stream("POST", f"{address}/v1/completions", json=body, timeout=60) as stream:
-            lines = (line.removeprefix("data: ") for line in stream.iter_lines() if line)
+            lines = (line.removeprefix("data: ") for line in stream.iter_lines() if line.startswith("data: "))
             chunks = [json.loads(next(lines))]
             process.send_signal(signal.SIGTERM)
             refused = httpx.post(f"{address}/v1/completions", json=body)
