@@ -108,7 +108,7 @@ def test_by_hand():
 
 
 def test_without_the_native_kernel_short_bfloat16_is_attended_to_in_float32_under_autocast_too(monkeypatch):
-    monkeypatch.setattr("fulmen.kernels.native.attention.available", lambda: False)
+    monkeypatch.setattr("fulmen.kernels.native.loading.available", lambda: False)
     generator = torch.Generator().manual_seed(5)
     q, k, v = (torch.randn(50, heads, 16, generator=generator).bfloat16() for heads in (4, 2, 2))
     bounds = torch.tensor([0, 20, 50])

@@ -171,7 +171,7 @@ def test_without_a_library_torch_computes_the_same(monkeypatch):
     q, k, v, d_out = inputs(50, (4, 2), 32)
     bounds = torch.tensor([0, 20, 50])
     before = with_gradients(softmax_attention, q, k, v, bounds, d_out)
-    monkeypatch.setattr("fulmen.kernels.native.attention.available", lambda: False)
+    monkeypatch.setattr("fulmen.kernels.native.loading.available", lambda: False)
     assert not softmax_attention(q.requires_grad_(), k, v, bounds).grad_fn.name().startswith(NATIVE)
     after = with_gradients(softmax_attention, q, k, v, bounds, d_out)
     for actual, expected in zip(before, after, strict=True):

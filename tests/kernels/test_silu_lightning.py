@@ -130,7 +130,7 @@ def test_what_the_native_kernel_does_not_take_goes_through_torch(monkeypatch):
     for arguments, tolerance in ((odd, 1e-5), (double, 1e-10)):
         for actual, expected in zip(silu_lightning(*arguments), exact(*arguments), strict=True):
             assert (actual - expected).abs().max() <= tolerance * max(1, expected.abs().max())
-    monkeypatch.setattr(native, "available", lambda: False)
+    monkeypatch.setattr("fulmen.kernels.native.loading.available", lambda: False)
     silu_lightning(*inputs([70, 3], 7))
 
 

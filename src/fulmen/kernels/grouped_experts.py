@@ -140,7 +140,7 @@ class _GroupedExperts(torch.autograd.Function):
 
 def _gate(inner: Tensor, out: Tensor) -> Tensor:
     """silu(gate) * up of inner [n, 2 F], into out [n, F]."""
-    if _is_native(inner):
+    if native.takes(inner, out.shape[1]):
         return native.gate_forward(inner, out)
     gate, up = inner.chunk(2, dim=-1)
     return torch.mul(functional.silu(gate), up, out=out)
@@ -154,7 +154,7 @@ def _gate_backward(
     inner [n, 2 F] is gate and up; d_active [n, F] the gradient of the product before the coefficient [n], used up here.
     The coefficient's own gradient <silu(gate) * up, d_active> is written into d_coefficient [n].
     """
-    if _is_native(inner):
+    if native.takes(inner, d_active.shape[1]):
         return native.gate_backward(inner, d_active, coefficient, d_coefficient)
     gate, up = inner.chunk(2, dim=-1)
     smooth = functional.silu(gate)
@@ -168,11 +168,6 @@ def _gate_backward(
     torch.mul(d_active, smooth, out=d_up)
     torch.ops.aten.silu_backward.grad_input(d_active.mul_(up), gate, grad_input=d_gate)
     return active, d_inner
-
-
-def _is_native(inner: Tensor) -> bool:
-    fits = inner.device.type == "cpu" and inner.dtype in (torch.float32, torch.bfloat16)
-    return fits and inner.shape[1] % (2 * native.DIM_STEP) == 0 and native.available()
 
 
 def _grouped_mm(x: Tensor, expert_ids: Tensor, weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:

@@ -90,8 +90,6 @@ def _heads_first(x: Tensor) -> Tensor:
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """One sequence without a past: q [L, Hq, D]; k, v [L, Hkv, D] -> [L, Hq, D]."""
-    if native.attends(q, k, v):
-        return packed_attention(q, k, v, (0, len(q)))
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and len(q) < SHORT:
         with torch.autocast("cpu", enabled=False):
             return _causal(q.float(), k.float(), v.float()).to(q.dtype)
@@ -103,6 +101,8 @@ def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _continued(q: Tensor, keys: Tensor, values: Tensor, context: int) -> Tensor:
     """q [L, Hq, D] at positions context.. over keys, values [context + L, Hkv, D] -> [L, Hq, D]."""
     length, heads, dim = q.shape
+    if (context == 0 or length >= MANY) and native.attends(q, keys, values):
+        return native.packed_attention(q.contiguous(), keys, values, (0, length), (0, context + length))[0]
     if context == 0:
         return _causal(q, keys, values)
     kv_heads = keys.shape[1]
@@ -117,8 +117,6 @@ def _continued(q: Tensor, keys: Tensor, values: Tensor, context: int) -> Tensor:
         mask = causal_lower_right(length, context + length)  # a description that kernels read, not a matrix
         k, v = (_heads_first(x.repeat_interleave(heads // kv_heads, dim=1)) for x in (keys, values))
         return functional.scaled_dot_product_attention(_heads_first(q), k, v, attn_mask=mask)[0].transpose(0, 1)
-    if length >= MANY and native.attends(q, keys, values):
-        return native.packed_attention(q, keys, values, (0, length), (0, context + length))[0]
     return _merged(q, keys, values, context)
 
 

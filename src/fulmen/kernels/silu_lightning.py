@@ -24,7 +24,7 @@ def silu_lightning(
     Other arguments and results as there: out [T, H, D] in qkv's dtype, the final state, differentiable once.
     """
     dim = qkv.shape[-1] // 3
-    if not _is_native(qkv, dim):
+    if not native.takes(qkv, dim):
         q, k, v = functional.silu(qkv).split(dim, dim=-1)
         return lightning(q, k, v, slopes, state, cu_seqlens)
     bounds = sequence_bounds(cu_seqlens, len(qkv))
@@ -61,8 +61,3 @@ class _SiluLightning(torch.autograd.Function):
         qkv, slopes, starts = ctx.saved_tensors
         d_qkv, d_state = native.lightning_backward(qkv, slopes, starts, ctx.bounds, d_out, d_final)
         return d_qkv, None, d_state, None, None
-
-
-def _is_native(qkv: Tensor, dim: int) -> bool:
-    fits = qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.bfloat16) and dim % native.DIM_STEP == 0
-    return fits and native.available()

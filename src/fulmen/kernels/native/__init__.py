@@ -9,14 +9,13 @@ to install.
 from fulmen.kernels.native.abi import Kind, Matrix, Shape
 from fulmen.kernels.native.attention import attends, packed_attention, packed_attention_gradient
 from fulmen.kernels.native.gate import gate_backward, gate_forward
-from fulmen.kernels.native.lightning import DIM_STEP, lightning_backward, lightning_forward
-from fulmen.kernels.native.loading import available, unavailable_reason
+from fulmen.kernels.native.lightning import lightning_backward, lightning_forward
+from fulmen.kernels.native.loading import available, takes, unavailable_reason
 from fulmen.kernels.native.norm import norm_backward, norm_forward
 from fulmen.kernels.native.products import int8_columns, int8_product
 from fulmen.kernels.native.program import Buffer, Program, ProgramBuilder
 
 __all__ = [
-    "DIM_STEP",
     "Buffer",
     "Kind",
     "Matrix",
@@ -35,5 +34,6 @@ __all__ = [
     "norm_forward",
     "packed_attention",
     "packed_attention_gradient",
+    "takes",
     "unavailable_reason",
 ]

@@ -230,8 +230,6 @@ def bind(path: str) -> Any:
     library.fulmen_gate.argtypes = [POINTER(Gate), c_int64, c_void_p]
     library.fulmen_gate_backward.restype = None
     library.fulmen_gate_backward.argtypes = [POINTER(GateBackward), c_int64, c_void_p]
-    library.fulmen_attention_step.restype = c_int64
-    library.fulmen_attention_step.argtypes = []
     for function in (library.fulmen_packed_attention, library.fulmen_packed_attention_backward):
         function.restype = None
         function.argtypes = [POINTER(PackedAttention), c_int64, c_void_p]

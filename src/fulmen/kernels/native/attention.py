@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from fulmen.kernels.native.abi import TYPES, PackedAttention, TokenHeads
-from fulmen.kernels.native.loading import available, functions, openmp
+from fulmen.kernels.native.loading import functions, openmp, takes
 
 
 def attends(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether the kernel runs here and takes such queries, keys and values."""
-    if any(x.device.type != "cpu" or x.dtype != q.dtype for x in (q, k, v)):
-        return False
-    narrow = q.dtype in (torch.float32, torch.bfloat16)
-    return narrow and available() and q.shape[-1] % functions().fulmen_attention_step() == 0
+    return all(x.device == q.device and x.dtype == q.dtype for x in (k, v)) and takes(q, q.shape[-1])
 
 
 def packed_attention(

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "program.h"
+#include "rows.h"
 #include "threads.h"
 #include "tile.h"
 
@@ -54,20 +55,19 @@ struct Decay {
 // The matrices of one chunk, and a thread's memory for them.
 struct Chunk {
     int64_t dim, length = 0, rows = 0;  // tokens, and with the zeros behind them
-    std::vector<float> memory;
+    Workspace memory;
     float *q, *k, *v, *q_gates, *k_gates, *v_gates, *out, *d_q, *d_k, *d_v;  // [kTokens, dim]
     float *k_columns, *v_columns;            // [dim, kTokens]
     float *scores, *d_scores;                // [kTokens, kTokens]
     float *state_columns, *d_state_columns;  // [dim, dim]
 
-    explicit Chunk(int64_t dim) : dim(dim), memory(12 * kTokens * dim + 2 * kTokens * kTokens + 2 * dim * dim + W) {
-        float* next = memory.data() + (-reinterpret_cast<intptr_t>(memory.data()) & (4 * W - 1)) / 4;
+    explicit Chunk(int64_t dim) : dim(dim), memory(12 * kTokens * dim + 2 * kTokens * kTokens + 2 * dim * dim) {
         for (float** place : {&q, &k, &v, &q_gates, &k_gates, &v_gates, &out, &d_q, &d_k, &d_v, &k_columns,
                               &v_columns}) {
-            *place = next, next += kTokens * dim;
+            *place = memory.take<float>(kTokens * dim);
         }
-        for (float** place : {&scores, &d_scores}) *place = next, next += kTokens * kTokens;
-        for (float** place : {&state_columns, &d_state_columns}) *place = next, next += dim * dim;
+        for (float** place : {&scores, &d_scores}) *place = memory.take<float>(kTokens * kTokens);
+        for (float** place : {&state_columns, &d_state_columns}) *place = memory.take<float>(dim * dim);
     }
 
     void resize(int64_t tokens) { length = tokens, rows = round_up(tokens, kRowStep); }
@@ -131,7 +131,7 @@ class Lightning {
             multiply(kRowStep, dim, i + kRowStep, {c.scores + i * kTokens, kTokens, 1}, c.v, dim, c.out + i * dim, dim,
                      Into::kSum);
         }
-        write(c.out, static_cast<E*>(f.out) + (t * in_.heads + head) * dim, in_.heads * dim, c);
+        write_rows(c.out, c.length, dim, 1.0f, static_cast<E*>(f.out) + (t * in_.heads + head) * dim, in_.heads * dim);
         scale_keys(c.k, decay, c);
         add_to_state(c.k, c.v, decay, state, c);
     }
@@ -187,21 +187,12 @@ class Lightning {
 
     // Activated if sigmoids are wanted, which then go to `gates`.
     static void read(const E* x, int64_t stride, float* gates, float* out, const Chunk& c) {
-        for (int64_t i = 0; i < c.length; i++, x += stride) {
-            for (int64_t d = 0; d < c.dim; d += W) store(out + i * c.dim + d, load(x + d));
-        }
-        std::fill(out + c.length * c.dim, out + c.rows * c.dim, 0.0f);
+        pack_rows(x, stride, c.length, c.rows, c.dim, out);
         // In a loop of its own, or the CPU would wait for each row's memory alone.
         for (int64_t i = 0; gates && i < c.length * c.dim; i += W) {
             const vf value = load(out + i), gate = sigmoid(value);
             store(gates + i, gate);
             store(out + i, value * gate);
-        }
-    }
-
-    static void write(const float* x, E* out, int64_t stride, const Chunk& c) {
-        for (int64_t i = 0; i < c.length; i++, x += c.dim, out += stride) {
-            for (int64_t d = 0; d < c.dim; d += W) store(out + d, load(x + d));
         }
     }
 
@@ -212,7 +203,7 @@ class Lightning {
             const vf y = load(activated + i), gate = load(gates + i);
             store(gradient + i, load(gradient + i) * (gate + y - y * gate));
         }
-        write(gradient, static_cast<E*>(out) + place, in_.token_stride, c);
+        write_rows(gradient, c.length, c.dim, 1.0f, static_cast<E*>(out) + place, in_.token_stride);
     }
 
     // Eight rows from `first` of the masked product of queries and keys, the latter [dim, kTokens].

@@ -15,8 +15,6 @@ from fulmen.kernels.native.loading import functions, openmp
 
 CHUNK = 64
 """Tokens of a chunk; kTokens in lightning.cpp."""
-DIM_STEP = 16
-"""head_dim must be a multiple of this: whole vectors, whatever the CPU."""
 
 
 def lightning_forward(

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fulmen.kernels.native.abi import bind
 from fulmen.kernels.native.build import BuildError, library
+
+_TYPES = (torch.float32, torch.bfloat16)
+_WIDTH_STEP = 16
+"""Whole vectors, whatever the CPU."""
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -44,6 +51,11 @@ def available() -> bool:
 def unavailable_reason() -> str | None:
     """Why native kernels don't run here and what to install, or None if they do."""
     return _load().reason
+
+
+def takes(x: Tensor, width: int) -> bool:
+    """Whether kernels for longer passes run here and take x in rows of `width`: float32 or bfloat16, on the CPU."""
+    return x.device.type == "cpu" and x.dtype in _TYPES and width % _WIDTH_STEP == 0 and available()
 
 
 def functions() -> Any:

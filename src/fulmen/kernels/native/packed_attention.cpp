@@ -7,7 +7,6 @@
 #include <atomic>
 
 #include "packed_attention.h"
-#include "threads.h"
 
 namespace fulmen {
 
@@ -191,16 +190,7 @@ class AttentionForward {
 
 extern "C" {
 
-// What the head dimension must be a multiple of.
-int64_t fulmen_attention_step() { return fulmen::W; }
-
 void fulmen_packed_attention(const fulmen::PackedAttention* a, int64_t threads, fulmen::OpenMP openmp) {
-    if (a->type == fulmen::kBFloat16) {
-        fulmen::AttentionForward<fulmen::bf16> attention(*a);
-        fulmen::on_threads(openmp, threads, [&] { attention.run(); });
-    } else {
-        fulmen::AttentionForward<float> attention(*a);
-        fulmen::on_threads(openmp, threads, [&] { attention.run(); });
-    }
+    fulmen::run_attention<fulmen::AttentionForward>(*a, threads, openmp);
 }
 }

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "program.h"
+#include "rows.h"
+#include "threads.h"
 #include "tile.h"
 
 namespace fulmen {
@@ -38,25 +40,8 @@ struct PackedAttention {
 
 template <class E>
 using Cell = std::conditional_t<std::is_same_v<E, bf16> && kPairProducts, Pair, float>;
-template <class C>
-constexpr int64_t kDepth = std::is_same_v<C, Pair> ? 2 : 1;
-
 // The exponential is of base 2, its factor is part of the scores' scale.
 inline float score_scale(int64_t dim) { return float(1.4426950408889634 / std::sqrt(double(dim))); }
-
-// [rows, dim / kDepth]: `count` rows of x, which lie `stride` apart, and zeros behind them.
-template <class E, class C>
-inline void pack_rows(const E* x, int64_t stride, int64_t count, int64_t rows, int64_t dim, C* out) {
-    const int64_t width = dim / kDepth<C>;
-    for (int64_t r = 0; r < count; r++, x += stride, out += width) {
-        if constexpr (std::is_same_v<C, Pair>) {
-            std::memcpy(out, x, dim * sizeof(E));
-        } else {
-            for (int64_t d = 0; d < dim; d += W) store(out + d, load(x + d));
-        }
-    }
-    std::fill(out, out + (rows - count) * width, C{});
-}
 
 // [rows / kDepth, dim]: the same rows, those of a cell side by side.
 template <class E, class C>
@@ -86,14 +71,6 @@ inline void store_depth(Pair* out, int64_t columns, int64_t r, vf first, vf seco
 inline void store_row(float* out, int64_t column, vf x) { store(out + column, x); }
 inline void store_row(Pair* out, int64_t column, vf x) { store(reinterpret_cast<bf16*>(out) + column, x); }
 
-// Rows of float32, times a factor, as rows of the output.
-template <class E>
-inline void write_rows(const float* x, int64_t count, int64_t dim, float factor, E* out, int64_t stride) {
-    for (int64_t r = 0; r < count; r++, x += dim, out += stride) {
-        for (int64_t d = 0; d < dim; d += W) store(out + d, load(x + d) * factor);
-    }
-}
-
 // Lanes whose number is less than n.
 inline vi lanes_below(int64_t n) {
     int32_t numbers[W];
@@ -103,25 +80,16 @@ inline vi lanes_below(int64_t n) {
     return lane < int32_t(n);
 }
 
-// A thread's memory, in pieces that begin with a cache line.
-class Workspace {
-   public:
-    explicit Workspace(int64_t cells) : lines_(cells / kLine + kMostPieces) {}
-
-    template <class C>
-    C* take(int64_t cells) {
-        C* piece = reinterpret_cast<C*>(&lines_[used_]);
-        used_ += (cells + kLine - 1) / kLine;
-        return piece;
-    }
-
-   private:
-    static constexpr int64_t kLine = 16, kMostPieces = 32;
-    struct alignas(64) Line {
-        float cells[kLine];
-    };
-    std::vector<Line> lines_;
-    int64_t used_ = 0;
-};
+// Attention<E> for the elements' type, its `run` called once by each thread.
+template <class Attention>
+inline void run_attention_of(const PackedAttention& a, int64_t threads, OpenMP openmp) {
+    Attention attention(a);
+    on_threads(openmp, threads, [&] { attention.run(); });
+}
+template <template <class> class Attention>
+inline void run_attention(const PackedAttention& a, int64_t threads, OpenMP openmp) {
+    auto run = a.type == kBFloat16 ? run_attention_of<Attention<bf16>> : run_attention_of<Attention<float>>;
+    run(a, threads, openmp);
+}
 
 }  // namespace fulmen

@@ -11,7 +11,6 @@
 #include <atomic>
 
 #include "packed_attention.h"
-#include "threads.h"
 
 namespace fulmen {
 
@@ -178,11 +177,5 @@ class AttentionBackward {
 
 extern "C" void fulmen_packed_attention_backward(const fulmen::PackedAttention* a, int64_t threads,
                                                  fulmen::OpenMP openmp) {
-    if (a->type == fulmen::kBFloat16) {
-        fulmen::AttentionBackward<fulmen::bf16> attention(*a);
-        fulmen::on_threads(openmp, threads, [&] { attention.run(); });
-    } else {
-        fulmen::AttentionBackward<float> attention(*a);
-        fulmen::on_threads(openmp, threads, [&] { attention.run(); });
-    }
+    fulmen::run_attention<fulmen::AttentionBackward>(*a, threads, openmp);
 }
